@@ -1,0 +1,237 @@
+"""Faces in a photograph: detect them, bring them into the face frame, recognise them.
+
+The face frame is the one square in which every network of this project sees a face: eyes at (0.298, 0.2825) and
+(0.702, 0.2825), nose tip (0.5, 0.548), mouth centre (0.5, 0.7325), in units of its side. Training and the service share
+this module, so a face is always cut in the same way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from app.runtime import Device, Network
+
+Floats = NDArray[np.float32]
+Bytes = NDArray[np.uint8]
+
+FRAME_SIZE = 128
+FRAME_POINTS = np.array([[0.298, 0.2825], [0.702, 0.2825], [0.5, 0.548], [0.5, 0.7325]])
+"""Right eye, left eye (the person's), nose tip, mouth centre in the face frame, in units of its side."""
+
+RECOGNIZER_SIZE = 112
+RECOGNIZER_POINTS = np.array([[38.29, 51.70], [73.53, 51.50], [56.03, 71.74], [56.14, 92.28]])
+"""The same four points in the ArcFace frame that the recogniser was trained in, in its pixels (Deng et al. 2019)."""
+
+EMBEDDING_SIZE = 192
+
+MIN_SCORE = 0.6
+MIN_OVERLAP = 0.3
+RETRY_MARGIN = 0.3
+
+
+@dataclass(frozen=True)
+class Face:
+    """A detected face, in pixels of the photograph it was found in.
+
+    Attributes:
+        box: left, top, right, bottom.
+        points: [6, 2]: right eye, left eye, nose tip, mouth centre, right ear, left ear; right is the person's right.
+        score: detector confidence in (0, 1).
+    """
+
+    box: tuple[float, float, float, float]
+    points: NDArray[np.float64]
+    score: float
+
+    @property
+    def eye_distance(self) -> float:
+        """Distance between the eyes, in pixels of the photograph."""
+        return float(np.linalg.norm(self.points[1] - self.points[0]))
+
+    @property
+    def turn(self) -> float:
+        """How far the nose tip lies off the line that halves the eyes, in eye distances: 0 frontal, > 0.35 profile."""
+        right, left, nose = self.points[:3]
+        along = (left - right) / max(self.eye_distance, 1e-6)
+        return float(abs(np.dot(nose - (right + left) / 2, along)) / max(self.eye_distance, 1e-6))
+
+    @property
+    def area(self) -> float:
+        """Area of the box in square pixels."""
+        return (self.box[2] - self.box[0]) * (self.box[3] - self.box[1])
+
+
+class Detector:
+    """BlazeFace (Bazarevsky et al. 2019), the rear-camera net, then the full-range net for small faces.
+
+    A face that fills the whole picture escapes both; so a picture with no face is tried once more with a margin.
+    """
+
+    def __init__(self, models: Path, device: Device = "auto", threads: int = 0) -> None:
+        self._near = Network(models / "face_detector_back.onnx", device, threads)
+        self._far = Network(models / "face_detector_full_range.onnx", device, threads)
+
+    def __call__(self, image: Image.Image) -> list[Face]:
+        """Find the faces of an RGB picture, largest first."""
+        for network, margin in ((self._near, 0.0), (self._far, 0.0), (self._near, RETRY_MARGIN)):
+            if faces := self._detect(network, image, margin):
+                return sorted(faces, key=lambda face: face.area, reverse=True)
+        return []
+
+    def _detect(self, network: Network, image: Image.Image, margin: float) -> list[Face]:
+        size = next(iter(network.inputs.values()))[1]
+        # The net sees a square: the picture in its middle, `margin` of the longer side around it.
+        side = max(image.size) * (1 + 2 * margin)
+        scale = size / side
+        small = image.resize(
+            (max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.BILINEAR
+        )
+        left, top = (size - small.width) // 2, (size - small.height) // 2
+        canvas = Image.new("RGB", (size, size))
+        canvas.paste(small, (left, top))
+        pixels = np.asarray(canvas, np.float32)[None] / 127.5 - 1
+        regressors, logits = (np.asarray(output)[0] for output in network(pixels))
+        scores = 1 / (1 + np.exp(-np.clip(logits[:, 0].astype(np.float64), -50, 50)))
+        keep = scores >= MIN_SCORE
+        rows = regressors[keep].reshape(-1, 8, 2).astype(np.float64)  # centre, size, six points
+        rows[:, 0] += _anchors(size)[keep]
+        rows[:, 2:] += _anchors(size)[keep][:, None]
+        to_photo = np.array([image.width / small.width, image.height / small.height])
+        rows[:, 0] -= (left, top)
+        rows[:, 2:] -= (left, top)
+        return _merge(rows * to_photo, scores[keep])
+
+
+class Recognizer:
+    """MobileFaceNet (Chen et al. 2018) trained with ArcFace, fed from the face frame.
+
+    The recogniser's crop is wider than the face frame: what lies outside is mid grey, for every face alike.
+    """
+
+    def __init__(self, models: Path, device: Device = "auto", threads: int = 0) -> None:
+        self._network = Network(models / "face_recognizer.onnx", device, threads)
+
+    def __call__(self, faces: Bytes) -> Floats:
+        """Embed faces [n, 128, 128, 3] uint8 in the face frame; returns unit vectors [n, 192]."""
+        (embeddings,) = self._network(recognizer_crop(faces))
+        vectors = np.asarray(embeddings, np.float32)
+        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+
+
+def align(image: Image.Image, face: Face, size: int = FRAME_SIZE) -> Bytes:
+    """Cut a face out of its photograph and bring it into the face frame.
+
+    The four points are matched by a least-squares similarity transform (Umeyama 1991). A large face is first reduced by
+    an integer factor, since bilinear sampling alone would alias.
+
+    Returns:
+        [size, size, 3] uint8 RGB; what lies outside the photograph repeats its nearest edge.
+    """
+    matrix = similarity_transform(FRAME_POINTS * size, face.points[:4])  # frame pixels -> photograph pixels
+    scale = float(np.hypot(*matrix[:2, 0]))
+    corners = np.array([[0, 0], [size, 0], [size, size], [0, size]]) @ matrix[:, :2].T + matrix[:, 2]
+    low = np.floor(corners.min(0) - 2 * scale - 2).astype(int)
+    high = np.ceil(corners.max(0) + 2 * scale + 2).astype(int)
+    factor = max(1, int(scale))
+    patch = _crop_with_edge(image, low, high, max_side=64 * size)
+    if factor > 1:
+        patch = patch.reduce(factor)
+    # Pillow maps output pixel centres itself: (x + 0.5, y + 0.5) -> input coordinates.
+    coefficients = np.column_stack([matrix[:, :2], matrix[:, 2] - low]) / factor
+    aligned = patch.transform(
+        (size, size), Image.Transform.AFFINE, tuple(coefficients.ravel()), Image.Resampling.BICUBIC
+    )
+    return np.asarray(aligned, np.uint8)
+
+
+def similarity_transform(source: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The rotation, uniform scale and shift [2, 3] that best map points [n, 2] onto points [n, 2] (Umeyama 1991)."""
+    mean_source, mean_target = source.mean(0), target.mean(0)
+    a, b = source - mean_source, target - mean_target
+    # In the plane a similarity is one complex factor, and least squares gives it in closed form.
+    factor = np.vdot(a[:, 0] + 1j * a[:, 1], b[:, 0] + 1j * b[:, 1]) / np.sum(a**2)
+    linear = np.array([[factor.real, -factor.imag], [factor.imag, factor.real]])
+    return np.column_stack([linear, mean_target - linear @ mean_source])
+
+
+@cache
+def recognizer_maps(size: int = FRAME_SIZE) -> tuple[Floats, Floats]:
+    """The recogniser's crop as two matrices: `rows` [112, size] and `columns` [112, size], crop = rows @ x @ columns.T.
+
+    Scale and shift come from the least-squares fit of the four points (the fit's rotation is below 0.1 degrees and left
+    out). Each row samples bilinearly with the kernel widened when it shrinks; rows of zeros lie outside the frame.
+    """
+    matrix = similarity_transform(RECOGNIZER_POINTS, FRAME_POINTS * size)
+    scale = float(np.hypot(*matrix[:2, 0]))
+    centre = matrix[:, :2] @ np.full(2, RECOGNIZER_SIZE / 2) + matrix[:, 2]
+    maps = []
+    for axis in (1, 0):
+        positions = centre[axis] + (np.arange(RECOGNIZER_SIZE) + 0.5 - RECOGNIZER_SIZE / 2) * scale - 0.5
+        distance = np.abs(positions[:, None] - np.arange(size)[None, :]) / max(scale, 1.0)
+        weights = np.maximum(0, 1 - distance)
+        inside = (positions > -0.5) & (positions < size - 0.5)
+        weights = np.where(inside[:, None], weights / np.maximum(weights.sum(1, keepdims=True), 1e-9), 0)
+        maps.append(weights.astype(np.float32))
+    return maps[0], maps[1]
+
+
+def recognizer_crop(faces: Bytes) -> Floats:
+    """Faces [n, s, s, 3] uint8 in the face frame -> what the recogniser takes, [n, 112, 112, 3] float in [-1, 1]."""
+    rows, columns = recognizer_maps(faces.shape[1])
+    pixels = faces.astype(np.float32) / 127.5 - 1
+    return np.einsum("ih,nhwc,jw->nijc", rows, pixels, columns, optimize=True).astype(np.float32)
+
+
+@cache
+def _anchors(size: int) -> NDArray[np.float64]:
+    """Anchor centres [n, 2] in input pixels: 2 a cell on 16x16 and 6 on 8x8 (near), or 1 a cell on 48x48 (far)."""
+    grids = [(16, 2), (8, 6)] if size == 256 else [(48, 1)]
+    centres = []
+    for cells, repeats in grids:
+        line = (np.arange(cells) + 0.5) * size / cells
+        x, y = np.meshgrid(line, line)
+        centres.append(np.repeat(np.column_stack([x.ravel(), y.ravel()]), repeats, axis=0))
+    return np.concatenate(centres)
+
+
+def _merge(rows: NDArray[np.float64], scores: NDArray[np.float64]) -> list[Face]:
+    """Weighted non-maximum suppression: detections that overlap become one, averaged by score (BlazeFace, section 3)."""
+    boxes = np.concatenate([rows[:, 0] - rows[:, 1] / 2, rows[:, 0] + rows[:, 1] / 2], axis=1)
+    order = np.argsort(-scores, kind="stable")
+    faces = []
+    while len(order):
+        same = _overlap(boxes[order[0]], boxes[order]) > MIN_OVERLAP
+        same[0] = True
+        group = order[same]
+        weights = scores[group] / scores[group].sum()
+        left, top, right, bottom = (float(value) for value in weights @ boxes[group])
+        points = np.tensordot(weights, rows[group, 2:], 1)
+        faces.append(Face((left, top, right, bottom), points, float(scores[order[0]])))
+        order = order[~same]
+    return faces
+
+
+def _overlap(box: NDArray[np.float64], boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Intersection over union of one box with many."""
+    low, high = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])
+    common = np.prod(np.maximum(high - low, 0), axis=1)
+    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    return common / np.maximum(np.prod(box[2:] - box[:2]) + areas - common, 1e-9)
+
+
+def _crop_with_edge(image: Image.Image, low: NDArray[np.int_], high: NDArray[np.int_], max_side: int) -> Image.Image:
+    """Cut the box [low, high) out of a picture; beyond its border the nearest edge pixel is repeated."""
+    width, height = (int(value) for value in np.minimum(high - low, max_side))
+    left, top = int(low[0]), int(low[1])
+    if left >= 0 and top >= 0 and left + width <= image.width and top + height <= image.height:
+        return image.crop((left, top, left + width, top + height))
+    x = np.clip(np.arange(left, left + width), 0, image.width - 1)
+    y = np.clip(np.arange(top, top + height), 0, image.height - 1)
+    inner = np.asarray(image.crop((int(x[0]), int(y[0]), int(x[-1]) + 1, int(y[-1]) + 1)))
+    return Image.fromarray(inner[y - y[0]][:, x - x[0]])

@@ -1,0 +1,70 @@
+"""ONNX Runtime sessions: execution providers, options, inference.
+
+Asked for a provider that it cannot load, ONNX Runtime logs a line and takes the CPU. A service that was deployed on a
+GPU must not do that silently, so `Network` compares what it got with what was asked.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+Device = Literal["auto", "cpu", "cuda"]
+
+_PROVIDER = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+
+class ProviderUnavailable(RuntimeError):
+    """The execution provider that was asked for cannot be had on this machine."""
+
+
+class Network:
+    """One ONNX file, loaded and ready to run.
+
+    Args:
+        path: the ONNX file.
+        device: `cpu`, `cuda`, or `auto` (CUDA where it loads, else the CPU).
+        threads: intra-op threads on the CPU; 0 lets ONNX Runtime decide.
+
+    Raises:
+        ProviderUnavailable: `device` is `cuda` and CUDA does not load.
+    """
+
+    def __init__(self, path: Path, device: Device = "auto", threads: int = 0) -> None:
+        self.path = path
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = threads
+        # Spinning threads steal the cores from the threads that decode and encode images.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self.session = ort.InferenceSession(path, options, providers=_providers(device))
+        self.device: Literal["cpu", "cuda"] = "cuda" if self.session.get_providers()[0] == _PROVIDER["cuda"] else "cpu"
+        if device == "cuda" and self.device != "cuda":
+            raise ProviderUnavailable(
+                f"{path.name}: the CUDA execution provider was asked for but cannot be loaded; "
+                "install the extra 'cuda' and check the driver, or set the device to 'auto' or 'cpu'"
+            )
+        self.inputs = {value.name: tuple(value.shape) for value in self.session.get_inputs()}
+        self.outputs = {value.name: tuple(value.shape) for value in self.session.get_outputs()}
+
+    def __call__(self, *arrays: NDArray[np.generic]) -> list[NDArray[np.generic]]:
+        """Run the network on its inputs, in the order of the graph; returns its outputs in that order."""
+        return self.session.run(None, dict(zip(self.inputs, arrays, strict=True)))
+
+
+def _providers(device: Device) -> list[str | tuple[str, dict[str, str]]]:
+    cuda = (_PROVIDER["cuda"], {"cudnn_conv_algo_search": "HEURISTIC"})
+    if device == "cuda":
+        return [cuda, _PROVIDER["cpu"]]
+    if device == "auto" and _cuda_loads():
+        return [cuda, _PROVIDER["cpu"]]
+    return [_PROVIDER["cpu"]]
+
+
+def _cuda_loads() -> bool:
+    """Whether a GPU is there at all: without one, asking for CUDA costs a second and prints an error."""
+    return Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists()
