@@ -66,6 +66,11 @@ class Face:
         """Area of the box in square pixels."""
         return (self.box[2] - self.box[0]) * (self.box[3] - self.box[1])
 
+    def scaled(self, factor: float) -> Face:
+        """The same face in a picture `factor` times as large."""
+        left, top, right, bottom = (value * factor for value in self.box)
+        return Face((left, top, right, bottom), self.points * factor, self.score)
+
 
 class Detector:
     """BlazeFace (Bazarevsky et al. 2019), the rear-camera net, then the full-range net for small faces.
@@ -83,6 +88,10 @@ class Detector:
             if faces := self._detect(network, image, margin):
                 return sorted(faces, key=lambda face: face.area, reverse=True)
         return []
+
+    def warm(self) -> None:
+        """Run both nets once, so that no request pays for it."""
+        self(Image.new("RGB", (FRAME_SIZE, FRAME_SIZE)))
 
     def _detect(self, network: Network, image: Image.Image, margin: float) -> list[Face]:
         size = next(iter(network.inputs.values()))[1]
@@ -121,7 +130,8 @@ class Recognizer:
         """Embed faces [n, 128, 128, 3] uint8 in the face frame; returns unit vectors [n, 192]."""
         (embeddings,) = self._network(recognizer_crop(faces))
         vectors = np.asarray(embeddings, np.float32)
-        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+        unit: Floats = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+        return unit
 
 
 def align(image: Image.Image, face: Face, size: int = FRAME_SIZE) -> Bytes:
@@ -185,7 +195,8 @@ def recognizer_crop(faces: Bytes) -> Floats:
     """Faces [n, s, s, 3] uint8 in the face frame -> what the recogniser takes, [n, 112, 112, 3] float in [-1, 1]."""
     rows, columns = recognizer_maps(faces.shape[1])
     pixels = faces.astype(np.float32) / 127.5 - 1
-    return np.einsum("ih,nhwc,jw->nijc", rows, pixels, columns, optimize=True).astype(np.float32)
+    crop: Floats = np.einsum("ih,nhwc,jw->nijc", rows, pixels, columns, optimize=True).astype(np.float32)
+    return crop
 
 
 @cache
@@ -201,7 +212,7 @@ def _anchors(size: int) -> NDArray[np.float64]:
 
 
 def _merge(rows: NDArray[np.float64], scores: NDArray[np.float64]) -> list[Face]:
-    """Weighted non-maximum suppression: detections that overlap become one, averaged by score (BlazeFace, section 3)."""
+    """Weighted non-maximum suppression: detections that overlap become one, averaged by score (BlazeFace paper)."""
     boxes = np.concatenate([rows[:, 0] - rows[:, 1] / 2, rows[:, 0] + rows[:, 1] / 2], axis=1)
     order = np.argsort(-scores, kind="stable")
     faces = []
@@ -222,7 +233,8 @@ def _overlap(box: NDArray[np.float64], boxes: NDArray[np.float64]) -> NDArray[np
     low, high = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])
     common = np.prod(np.maximum(high - low, 0), axis=1)
     areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-    return common / np.maximum(np.prod(box[2:] - box[:2]) + areas - common, 1e-9)
+    ratio: NDArray[np.float64] = common / np.maximum(np.prod(box[2:] - box[:2]) + areas - common, 1e-9)
+    return ratio
 
 
 def _crop_with_edge(image: Image.Image, low: NDArray[np.int_], high: NDArray[np.int_], max_side: int) -> Image.Image:

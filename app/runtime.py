@@ -53,18 +53,18 @@ class Network:
 
     def __call__(self, *arrays: NDArray[np.generic]) -> list[NDArray[np.generic]]:
         """Run the network on its inputs, in the order of the graph; returns its outputs in that order."""
-        return self.session.run(None, dict(zip(self.inputs, arrays, strict=True)))
+        outputs = self.session.run(None, dict(zip(self.inputs, arrays, strict=True)))
+        return [np.asarray(output) for output in outputs]
 
 
 def _providers(device: Device) -> list[str | tuple[str, dict[str, str]]]:
     cuda = (_PROVIDER["cuda"], {"cudnn_conv_algo_search": "HEURISTIC"})
-    if device == "cuda":
-        return [cuda, _PROVIDER["cpu"]]
-    if device == "auto" and _cuda_loads():
+    if device == "cuda" or (device == "auto" and _gpu_present()):
+        ort.preload_dlls()  # NVIDIA's libraries, where they came from PyPI
         return [cuda, _PROVIDER["cpu"]]
     return [_PROVIDER["cpu"]]
 
 
-def _cuda_loads() -> bool:
+def _gpu_present() -> bool:
     """Whether a GPU is there at all: without one, asking for CUDA costs a second and prints an error."""
     return Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists()

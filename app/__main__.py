@@ -1,0 +1,73 @@
+"""The command line: `python -m app serve`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+
+import uvicorn
+from pydantic import ValidationError
+
+from app import __version__, logs, settings
+from app.manifest import ModelsInvalid, read_manifest
+from app.metrics import SHARED
+from app.settings import Settings
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="lookalike", description="Synthetic look-alikes of a face.")
+    parser.add_argument("--version", action="version", version=f"lookalike {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for command in (serve, show_settings):
+        name = command.__name__.removeprefix("show_")
+        about = (command.__doc__ or "").partition(".")[0]
+        commands.add_parser(name, help=about.lower(), description=about + ".").set_defaults(run=command)
+    run: Callable[[], int] = parser.parse_args(arguments).run
+    return run()
+
+
+def serve() -> int:
+    """Serve over HTTP, as the LOOKALIKE_ variables say."""
+    try:
+        chosen = Settings()
+        read_manifest(chosen.models)
+    except ValidationError as error:
+        return _refuse(*settings.sentences(error))
+    except ModelsInvalid as error:
+        return _refuse(str(error))
+    logs.configure(chosen.log_level)
+    with tempfile.TemporaryDirectory(prefix="lookalike-metrics-") as shared:
+        if chosen.workers > 1:
+            os.environ.setdefault(SHARED, shared)
+        uvicorn.run(
+            "app.main:serving",
+            factory=True,
+            host=chosen.host,
+            port=chosen.port,
+            workers=chosen.workers,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=int(chosen.deadline) + 5,
+        )
+    return 0
+
+
+def show_settings() -> int:
+    """Print every setting as a Markdown table."""
+    print(settings.table())
+    return 0
+
+
+def _refuse(*sentences: str) -> int:
+    for sentence in sentences:
+        print(f"lookalike: {sentence}.", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

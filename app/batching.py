@@ -1,0 +1,249 @@
+"""The micro-batcher: rows of many requests go through a network together.
+
+It counts images, not requests. A batch is made of whatever waits at the moment the network is free: nobody waits for a
+batch to fill. Requests take turns, a share each, so a large one cannot starve small ones. A batch that fails is run
+again request by request, so one bad row harms nobody else. Whoever went away is dropped before anything is computed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Rows = tuple[Array, ...]
+
+log = logging.getLogger(__name__)
+
+
+class Overloaded(RuntimeError):
+    """More images are waited for than the service takes on; `retry_after` is in seconds."""
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__("The service is busy with other requests.")
+        self.retry_after = retry_after
+
+
+class DeadlineExceeded(RuntimeError):
+    """The request was given up because it took longer than the deadline."""
+
+
+class ComputationFailed(RuntimeError):
+    """A network raised, or gave values that are not finite."""
+
+
+class Gate:
+    """Bounds how many images are waited for at once, over all requests.
+
+    A request passes with all its images or not at all, before anything is decoded for it: what is let in can be
+    finished in time, and what cannot is told so at once.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.held = 0
+        self._done: deque[tuple[float, int]] = deque(maxlen=256)
+
+    @property
+    def full(self) -> bool:
+        """Whether not one more image is taken on."""
+        return self.held >= self.limit
+
+    @contextmanager
+    def hold(self, images: int) -> Iterator[None]:
+        """Take on some images until the block is left.
+
+        Raises:
+            Overloaded: they are more than there is room for.
+        """
+        if self.held + images > self.limit:
+            raise Overloaded(self.retry_after())
+        self.held += images
+        try:
+            yield
+        finally:
+            self.held -= images
+            self._done.append((time.monotonic(), images))
+
+    def retry_after(self) -> int:
+        """Seconds after which half of what is held will be done, at the rate of late; 1..60."""
+        if len(self._done) < 2:
+            return 1
+        seconds = max(time.monotonic() - self._done[0][0], 1e-3)
+        rate = sum(images for _, images in self._done) / seconds
+        return min(60, max(1, math.ceil(self.held / 2 / max(rate, 1e-3))))
+
+
+@dataclass(eq=False)
+class _Job:
+    """The rows of one request, and where its results go."""
+
+    rows: Rows
+    results: asyncio.Queue[Rows | Exception] = field(default_factory=asyncio.Queue)
+    taken: int = 0
+    gone: bool = False
+
+    @property
+    def left(self) -> int:
+        return 0 if self.gone else len(self.rows[0]) - self.taken
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Some rows of one job, on their way through the network."""
+
+    job: _Job
+    rows: Rows
+
+    def __len__(self) -> int:
+        return len(self.rows[0])
+
+
+class Batcher:
+    """Runs one network function on rows that come from many requests.
+
+    Args:
+        name: what the metrics call it.
+        compute: takes and gives arrays that share their first dimension; called in `executor` with one of `sizes` rows.
+        sizes: batch sizes, ascending; a batch is padded to the next one.
+        executor: where `compute` runs, so that the event loop stays free.
+        observe: called with (name, rows of a batch), for metrics.
+        queued: called with (name, rows that wait) whenever that changes, for metrics.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        compute: Callable[..., Rows],
+        sizes: Sequence[int],
+        executor: Executor,
+        observe: Callable[[str, int], None],
+        queued: Callable[[str, int], None],
+    ) -> None:
+        self.name = name
+        self._compute = compute
+        self._sizes = tuple(sizes)
+        self._share = max(1, sizes[-1] // 2)
+        self._executor = executor
+        self._observe = observe
+        self._queued = queued
+        self._jobs: deque[_Job] = deque()
+        self._arrived = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Rows that no batch has taken yet."""
+        return sum(job.left for job in self._jobs)
+
+    def start(self) -> None:
+        """Begin to work, on the running event loop."""
+        self._task = asyncio.create_task(self._work(), name=f"batcher {self.name}")
+
+    async def close(self) -> None:
+        """Stop after the batch that is being computed."""
+        if self._task:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def run(self, *rows: Array, deadline: float = math.inf) -> Rows:
+        """Compute all rows; see `stream`."""
+        parts = [part async for part in self.stream(*rows, deadline=deadline)]
+        return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+
+    async def stream(self, *rows: Array, deadline: float = math.inf) -> AsyncIterator[Rows]:
+        """Compute rows [k, ...]; yields them in order, some at a time, as batches come back.
+
+        Args:
+            rows: the inputs of `compute`, all with the same first dimension.
+            deadline: the time of the event loop's clock at which to give up.
+
+        Raises:
+            DeadlineExceeded: not done by the deadline.
+            ComputationFailed: the network failed on these very rows.
+        """
+        job = _Job(rows)
+        self._jobs.append(job)
+        self._queued(self.name, self.waiting)
+        self._arrived.set()
+        done = 0
+        try:
+            while done < len(rows[0]):
+                try:
+                    async with asyncio.timeout_at(deadline if deadline < math.inf else None):
+                        result = await job.results.get()
+                except TimeoutError:
+                    raise DeadlineExceeded from None
+                if isinstance(result, Exception):
+                    raise result
+                done += len(result[0])
+                yield result
+        finally:
+            job.gone = True
+
+    async def _work(self) -> None:
+        while True:
+            await self._arrived.wait()
+            pieces = self._take()
+            self._queued(self.name, self.waiting)
+            if pieces:
+                await self._process(pieces)
+            else:
+                self._arrived.clear()
+
+    def _take(self) -> list[_Piece]:
+        """The next batch: the waiting jobs in turn, a share each, until it is full."""
+        pieces: list[_Piece] = []
+        room = self._sizes[-1]
+        while room and self._jobs:
+            job = self._jobs.popleft()
+            count = min(room, self._share, job.left)
+            if count == 0:
+                continue
+            pieces.append(_Piece(job, tuple(array[job.taken : job.taken + count] for array in job.rows)))
+            job.taken += count
+            room -= count
+            if job.left:
+                self._jobs.append(job)
+        return pieces
+
+    async def _process(self, pieces: list[_Piece]) -> None:
+        try:
+            results = await self._batch(pieces)
+        except Exception as error:
+            if len(pieces) > 1:
+                for piece in pieces:
+                    if not piece.job.gone:
+                        await self._process([piece])
+                return
+            log.exception("network failed", extra={"network": self.name})
+            failure = ComputationFailed(f"{self.name} failed")
+            failure.__cause__ = error
+            pieces[0].job.results.put_nowait(failure)
+            return
+        for piece, rows in zip(pieces, results, strict=True):
+            finite = all(np.isfinite(array).all() for array in rows if array.dtype.kind == "f")
+            piece.job.results.put_nowait(rows if finite else ComputationFailed(f"{self.name} gave values not finite"))
+
+    async def _batch(self, pieces: list[_Piece]) -> list[Rows]:
+        count = sum(map(len, pieces))
+        self._observe(self.name, count)
+        size = next(size for size in self._sizes if size >= count)
+        columns = [np.concatenate(column) for column in zip(*(piece.rows for piece in pieces), strict=True)]
+        # Padding repeats a real row, so that it cannot bring values the network has never seen.
+        padded = [np.concatenate([column, column[:1].repeat(size - count, 0)]) for column in columns]
+        outputs = await asyncio.get_running_loop().run_in_executor(self._executor, self._compute, *padded)
+        ends = np.cumsum([len(piece) for piece in pieces]).tolist()
+        starts = [0, *ends[:-1]]
+        return [tuple(output[start:end] for output in outputs) for start, end in zip(starts, ends, strict=True)]

@@ -1,0 +1,148 @@
+"""From a face to its look-alikes: encode, redraw under a control vector, and search a band of similarity.
+
+The encoder places a face in an identity latent of 70 numbers; the decoder redraws it under a control vector of 10
+numbers in [-1, 1]. Control 0 is the most faithful redrawing, and the farther from 0, the more of a look-alike.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.faces import FRAME_SIZE, Bytes, Floats, Recognizer
+from app.runtime import Device, Network
+
+IDENTITY_SIZE = 70
+CONTROL_SIZE = 10
+
+
+class Generator:
+    """The encoder and the decoder, and the recogniser that scores what they make."""
+
+    def __init__(self, models: Path, device: Device = "auto", threads: int = 0) -> None:
+        self.encoder = Network(models / "encoder.onnx", device, threads)
+        self.decoder = Network(models / "decoder.onnx", device, threads)
+        self.recognizer = Recognizer(models, device, threads)
+
+    def encode(self, faces: Bytes) -> tuple[Floats, Floats]:
+        """Faces [n, 128, 128, 3] uint8 in the face frame -> identities [n, 70], embeddings [n, 192] of unit length."""
+        (identities,) = self.encoder(faces)
+        return np.asarray(identities, np.float32), self.recognizer(faces)
+
+    def decode(self, identities: Floats, controls: Floats) -> tuple[Bytes, Floats]:
+        """Identities [n, 70] and controls [n, 10] -> images [n, 128, 128, 3] uint8, their embeddings [n, 192]."""
+        (images,) = self.decoder(identities, controls)
+        pixels = np.asarray(images, np.uint8)
+        return pixels, self.recognizer(pixels)
+
+    def warm(self, sizes: tuple[int, ...]) -> None:
+        """Run every network once at each batch size, so that no request pays for it."""
+        for size in sizes:
+            identities, _ = self.encode(np.zeros((size, FRAME_SIZE, FRAME_SIZE, 3), np.uint8))
+            self.decode(identities, np.zeros((size, CONTROL_SIZE), np.float32))
+
+
+def sample_controls(seed: int, count: int, strength: float) -> Floats:
+    """Random controls [count, 10], uniform in the cube [-strength, strength]^10.
+
+    They come from NumPy's PCG64 seeded with `seed`, the same on every machine; the first k do not depend on `count`.
+    """
+    return _uniform(np.random.Generator(np.random.PCG64(seed)), count) * np.float32(strength)
+
+
+def sweep_controls(control: int, steps: int) -> Floats:
+    """Controls [steps, 10] that walk one control evenly from -1 to 1 while the others stay 0."""
+    controls = np.zeros((steps, CONTROL_SIZE), np.float32)
+    controls[:, control] = np.linspace(-1, 1, steps)
+    return controls
+
+
+class BandSearch:
+    """Looks for controls whose variants fall inside a band of similarity, many at a time.
+
+    Similarity falls with the distance of the control from 0. So each random direction is a line on which to bisect:
+    too alike, farther out; too different, closer in. All directions advance together, a batch a round; one that is
+    settled, or cannot be, leaves, and a new one takes its place while rounds are left.
+
+    Ask `propose` for controls, tell `report` the similarities that came of them, until `done`.
+
+    Args:
+        seed: where the random directions come from.
+        count: how many controls to find.
+        strength: radius of the cube that controls stay in, 0..1.
+        low, high: the band, ends included.
+        rounds: most rounds to take.
+    """
+
+    STEPS = 4
+    """Bisections of one direction before it is given up."""
+
+    def __init__(self, seed: int, count: int, strength: float, low: float, high: float, rounds: int) -> None:
+        self._random = np.random.Generator(np.random.PCG64(seed))
+        self._strength = np.float32(strength)
+        self._count, self._low, self._high, self._rounds = count, low, high, rounds
+        self._lines: list[_Line] = []
+        self.found = 0
+        self.tries = 0
+
+    @property
+    def done(self) -> bool:
+        """Whether enough were found, or the rounds are used up."""
+        return self.found == self._count or self._rounds == 0
+
+    def propose(self) -> Floats:
+        """The controls [k, 10] to try next, at most as many as are still to be found."""
+        missing = self._count - self.found - len(self._lines)
+        self._lines += [_Line(control * self._strength, self._strength) for control in _uniform(self._random, missing)]
+        return np.stack([line.control for line in self._lines])
+
+    def report(self, similarities: Floats) -> NDArray[np.bool_]:
+        """Take the similarities [k] of what was proposed; returns which of them [k] are inside the band."""
+        inside = (similarities >= self._low) & (similarities <= self._high)
+        self.found += int(inside.sum())
+        self.tries += len(similarities)
+        self._rounds -= 1
+        left = []
+        for line, similarity, hit in zip(self._lines, similarities.tolist(), inside.tolist(), strict=True):
+            if not hit:
+                line.narrow(too_alike=similarity > self._high)
+                if line.steps < self.STEPS and line.wide:
+                    left.append(line)
+        self._lines = left
+        return inside
+
+
+class _Line:
+    """One direction, and the stretch of it where the band may lie, in multiples of the first control."""
+
+    def __init__(self, control: Floats, strength: np.float32) -> None:
+        self._direction = control
+        self._strength = strength
+        self._near = 0.0
+        self._far = float(strength / max(float(np.abs(control).max()), 1e-6))  # where it leaves the cube
+        self._place = min(1.0, self._far)
+        self.steps = 0
+
+    @property
+    def control(self) -> Floats:
+        point: Floats = np.clip(self._direction * np.float32(self._place), -self._strength, self._strength)
+        return point
+
+    @property
+    def wide(self) -> bool:
+        """Whether there is still anything between the ends."""
+        return self._far - self._near > 1e-3
+
+    def narrow(self, too_alike: bool) -> None:
+        self.steps += 1
+        if too_alike:
+            self._near = self._place
+        else:
+            self._far = self._place
+        self._place = (self._near + self._far) / 2
+
+
+def _uniform(random: np.random.Generator, count: int) -> Floats:
+    return random.uniform(-1, 1, (count, CONTROL_SIZE)).astype(np.float32)

@@ -1,0 +1,72 @@
+"""The application factory: it wires settings, service and routes, and decides nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+
+from app import __version__, logs, problems
+from app.draining import ready_until_stopped
+from app.metrics import Metrics
+from app.routes import ROUTERS
+from app.routes.middleware import Envelope
+from app.service import Service
+from app.settings import Settings
+
+DESCRIPTION = """\
+Takes a face photograph and returns synthetic faces that resemble it, each with the control vector that made it and the
+similarity that a face recogniser gives it: for people who train, test and harden face recognition.
+
+Every image that leaves says in its metadata that it is synthetic. Nothing that is sent is stored or logged.
+Errors are problem details (RFC 9457) with a stable `type`.
+"""
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Build the application; the models are loaded when it starts."""
+    settings = settings or Settings()
+    metrics = Metrics()
+    service = Service(settings, metrics)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:  # noqa: ARG001 - the framework passes it
+        await service.start()
+        try:
+            with ready_until_stopped(service, settings.drain_seconds):
+                yield
+        finally:
+            await service.close()
+
+    app = FastAPI(
+        title="lookalike",
+        version=__version__,
+        summary="Synthetic look-alikes of a face",
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        redoc_url=None,
+    )
+    app.state.service = service
+    app.state.metrics = metrics
+    problems.install(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "HEAD", "POST"],
+            allow_headers=["*"],
+            expose_headers=["*"],
+        )
+    app.add_middleware(Envelope, settings=settings, metrics=metrics)
+    return app
+
+
+def serving() -> FastAPI:
+    """The application as each process of the server builds it: settings from the environment, structured logs."""
+    settings = Settings()
+    logs.configure(settings.log_level)
+    return create_app(settings)

@@ -1,0 +1,123 @@
+"""The manifest of a model directory: what the networks are, their checksums, thresholds and controls.
+
+`manifest.json` stands beside the networks it names. It is verified before anything is loaded, so a truncated copy or a
+network of another export is refused by name and not found out by odd faces.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+FILE = "manifest.json"
+CARD = "MODEL_CARD.md"
+
+Role = Literal["encoder", "decoder", "detector_near", "detector_far", "recognizer"]
+
+NETWORKS: dict[Role, str] = {
+    "encoder": "encoder.onnx",
+    "decoder": "decoder.onnx",
+    "detector_near": "face_detector_back.onnx",
+    "detector_far": "face_detector_full_range.onnx",
+    "recognizer": "face_recognizer.onnx",
+}
+
+
+class ModelsInvalid(RuntimeError):
+    """The model directory cannot be served; the message names the file and says what is wrong with it."""
+
+
+class NetworkFile(BaseModel):
+    """One network on disk, with the names and shapes of its tensors; `n` is the batch dimension."""
+
+    file: str
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    inputs: dict[str, list[int | str]] = {}
+    outputs: dict[str, list[int | str]] = {}
+
+
+class Control(BaseModel):
+    """One dimension of the control vector and what moving it was measured to do."""
+
+    name: str
+    effect: str
+
+
+class Thresholds(BaseModel):
+    """Cosine similarities of the recogniser in the face frame, calibrated on held-out faces."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    fmr_1e_2: float = Field(alias="fmr_1e-2", ge=-1, le=1)
+    fmr_1e_3: float = Field(alias="fmr_1e-3", ge=-1, le=1)
+    fmr_1e_4: float = Field(alias="fmr_1e-4", ge=-1, le=1)
+    genuine_median: float = Field(ge=-1, le=1)
+
+    @property
+    def lookalike_band(self) -> tuple[float, float]:
+        """Where two people are taken for one, and yet a photograph is not merely repeated."""
+        return self.fmr_1e_3, self.genuine_median
+
+
+class Manifest(BaseModel):
+    """What `manifest.json` holds."""
+
+    name: str
+    version: str
+    created: str
+    frame_size: Literal[128]
+    identity_size: int = Field(ge=1)
+    control_size: int = Field(ge=1)
+    files: dict[Role, NetworkFile]
+    controls: list[Control]
+    thresholds: Thresholds
+    metrics: dict[str, Any] = {}
+    training: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Manifest:
+        for role, file in NETWORKS.items():
+            if role not in self.files:
+                raise ValueError(f"files lacks {role}")
+            if self.files[role].file != file:
+                raise ValueError(f"files.{role}.file must be {file}")
+        if len(self.controls) != self.control_size:
+            raise ValueError(f"names {len(self.controls)} controls, but control_size is {self.control_size}")
+        if self.thresholds.fmr_1e_3 >= self.thresholds.genuine_median:
+            raise ValueError("thresholds leave no look-alike band: fmr_1e-3 is not below genuine_median")
+        return self
+
+
+def read_manifest(models: Path) -> Manifest:
+    """Read and verify the manifest of a model directory, checksums included.
+
+    Raises:
+        ModelsInvalid: the manifest or a network is missing, malformed, truncated or of another export.
+    """
+    path = models / FILE
+    try:
+        manifest = Manifest.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ModelsInvalid(f"{path}: cannot be read ({error.strerror})") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise ModelsInvalid(f"{path}: {place + ': ' if place else ''}{first['msg']}") from error
+    for network in manifest.files.values():
+        _verify(models / network.file, network.sha256)
+    return manifest
+
+
+def _verify(path: Path, sha256: str) -> None:
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelsInvalid(f"{path}: cannot be read ({error.strerror})") from error
+    if found != sha256:
+        raise ModelsInvalid(
+            f"{path}: sha256 is {found[:12]}…, but {FILE} says {sha256[:12]}…: a truncated copy, or of another export"
+        )

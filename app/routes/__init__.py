@@ -1,0 +1,13 @@
+"""HTTP: one file a resource. Routes translate; what is done is decided in the service layer."""
+
+from app.routes import compare, health, identities, model, render, sweep, variants
+
+ROUTERS = (
+    variants.router,
+    render.router,
+    sweep.router,
+    identities.router,
+    compare.router,
+    model.router,
+    health.router,
+)

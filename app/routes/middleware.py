@@ -1,0 +1,131 @@
+"""What every request passes: an id, limits on its body, a metric, a log line, and a problem if all else fails."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+import uuid
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app import problems
+from app.metrics import Metrics
+from app.settings import Settings
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+BODIED = ("POST", "PUT", "PATCH")
+
+log = logging.getLogger("app.requests")
+
+
+class Envelope:
+    """The outermost layer of the application.
+
+    Args:
+        app: what it wraps.
+        settings: limits.
+        metrics: where requests are counted.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
+        self._app, self._settings, self._metrics = app, settings, metrics
+        self._open = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        start = time.perf_counter()
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
+        method = scope["method"]
+        inner = dict(scope, method="GET") if method == "HEAD" else scope
+        status = 0
+
+        async def send_on(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                answer = MutableHeaders(scope=message)
+                answer["X-Request-ID"] = request_id
+                answer["X-Content-Type-Options"] = "nosniff"
+                answer.setdefault("Cache-Control", "no-store")
+                if status in (408, 413):
+                    answer["Connection"] = "close"  # the rest of the body is not worth reading
+            elif method == "HEAD" and message["type"] == "http.response.body":
+                message = dict(message, body=b"")
+            await send(message)
+
+        bodied = method in BODIED
+        self._open += bodied
+        try:
+            if bodied and self._open > self._settings.max_requests:
+                await self._fail(HTTPException(503, headers={"Retry-After": "1"}), state, send_on)
+            else:
+                await self._app(inner, self._limited(headers, receive) if bodied else receive, send_on)
+        except Exception as error:
+            log.exception("request failed", extra={"request_id": request_id})
+            if not status:
+                await self._fail(error, state, send_on)
+        finally:
+            self._open -= bodied
+            seconds = time.perf_counter() - start
+            route = getattr(inner.get("route"), "path", "none")
+            self._metrics.request(route, method if method in (*BODIED, "GET", "HEAD") else "other", status, seconds)
+            if problem := state.get("problem"):
+                self._metrics.rejected(problem)
+            log.info(
+                "request",
+                extra={
+                    "request_id": request_id,
+                    "method": method,
+                    "route": route,
+                    "status": status,
+                    "seconds": round(seconds, 4),
+                    **({"answer": state["answer"]} if "answer" in state else {}),
+                    **({"problem": problem} if problem else {}),
+                },
+            )
+
+    async def _fail(self, error: Exception, state: dict[str, object], send: Send) -> None:
+        kind, content, headers = problems.describe(error, str(state["request_id"]))
+        state["problem"] = kind.slug
+        answer = MutableHeaders(headers | {"Content-Type": problems.MEDIA_TYPE, "Content-Length": str(len(content))})
+        await send({"type": "http.response.start", "status": kind.status, "headers": answer.raw})
+        await send({"type": "http.response.body", "body": content})
+
+    def _limited(self, headers: Headers, receive: Receive) -> Receive:
+        """`receive`, with an error where the body is too large or too slow."""
+        most = self._settings.max_bytes
+        too_large = HTTPException(413, f"At most {most} bytes are accepted.")
+        announced = headers.get("content-length", "")
+        deadline = asyncio.get_running_loop().time() + self._settings.deadline
+        received = 0
+        complete = False
+
+        async def receive_some() -> Message:
+            nonlocal received, complete
+            if announced.isdecimal() and int(announced) > most:
+                raise too_large
+            if complete:
+                return await receive()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(408, f"The body had not arrived after {self._settings.deadline:g} s.") from None
+            received += len(message.get("body", b""))
+            complete = not message.get("more_body", False)
+            if received > most:
+                raise too_large
+            return message
+
+        return receive_some

@@ -1,0 +1,48 @@
+"""`POST /v1/variants`: the main job, from a photograph to its look-alikes."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from app import schemas
+from app.routes.answers import answer_variants, model_name, search, source
+from app.routes.body import documented, parse, read_upload
+from app.routes.documentation import PHOTO_ERRORS, errors, pictures
+from app.routes.negotiation import JSON, NDJSON, ZIP, choose_picture
+from app.service import Service, Variants
+
+router = APIRouter(tags=["faces"])
+
+
+@router.post(
+    "/v1/variants",
+    summary="Make look-alikes of a photographed face",
+    operation_id="create_variants",
+    responses=pictures(schemas.VariantsAnswer) | errors(*PHOTO_ERRORS),
+    openapi_extra=documented(schemas.VariantsParameters, {"image": "A photograph with a face: JPEG, PNG or WebP."}),
+)
+async def create_variants(request: Request) -> Response:
+    """Redraw the face under random or given control vectors, each image with its similarity to the source.
+
+    The answer is JSON with the images in base64, a ZIP of images with a manifest, NDJSON with a line a variant as they
+    are made, or one image (a contact sheet where there are several), as Accept asks. Parameters may stand in the query
+    or in the form.
+    """
+    upload = await read_upload(request, "image")
+    parameters = parse(schemas.VariantsParameters, upload.parameters)
+    form, parameters = choose_picture(request, parameters, (JSON, ZIP, NDJSON))
+    service: Service = request.app.state.service
+    opened = service.variants(upload.photos["image"], parameters)
+    return await answer_variants(request, opened, form, f"image/{parameters.format}", _summary)
+
+
+def _summary(variants: Variants, shown: list[schemas.Variant]) -> schemas.VariantsAnswer:
+    assert variants.source is not None  # noqa: S101 - a photograph was given
+    return schemas.VariantsAnswer(
+        id=variants.id,
+        model=model_name(variants.engine),
+        seed=variants.seed,
+        search=search(variants),
+        source=source(variants.source),
+        variants=shown,
+    )
