@@ -1,0 +1,252 @@
+"""`export`: a checkpoint becomes `encoder.onnx`, `decoder.onnx` and `manifest.json`, checked against PyTorch.
+
+The graphs take and give bytes, so that a client needs neither PyTorch nor the face frame's arithmetic:
+`encoder.onnx`  image uint8 [n, 128, 128, 3] -> identity float32 [n, 70], the recogniser inside;
+`decoder.onnx`  identity float32 [n, 70], control float32 [n, 10] -> image uint8 [n, 128, 128, 3].
+Weights are stored as float16 and widened when the graph is loaded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import hashlib
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+
+from app.faces import FRAME_SIZE
+from model_export.networks import CONTROL_SIZE, IDENTITY_SIZE, Decoder, Encoder
+from model_export.pretrained import FrozenRecognizer
+from model_export.train import TrainConfig
+
+OPSET = 18
+MAX_BYTES = 16 * 2**20
+BATCHES = (1, 2, 5, 16)
+IDENTITY_TOLERANCE = 1e-3
+"""Largest difference of a latent entry between PyTorch and ONNX Runtime, both in float32."""
+IMAGE_TOLERANCE = 1
+"""Largest difference of a pixel, in levels of 255: a value on the edge may round either way."""
+
+THIRD_PARTY = {
+    "detector_near": "face_detector_back.onnx",
+    "detector_far": "face_detector_full_range.onnx",
+    "recognizer": "face_recognizer.onnx",
+}
+
+
+class ServedEncoder(nn.Module):
+    """The encoder as it is served: bytes in, the mean of the identity out."""
+
+    def __init__(self, encoder: Encoder, recognizer: FrozenRecognizer) -> None:
+        super().__init__()
+        self.encoder, self.recognizer = encoder, recognizer
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Faces uint8 [n, 128, 128, 3] -> identities float32 [n, 70]."""
+        pixels = image.permute(0, 3, 1, 2).float() / 127.5 - 1
+        mean, _ = self.encoder(pixels, self.recognizer(pixels))
+        return mean
+
+
+class ServedDecoder(nn.Module):
+    """The decoder as it is served: bytes out."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(self, identity: Tensor, control: Tensor) -> Tensor:
+        """Identities [n, 70], controls [n, 10] -> faces uint8 [n, 128, 128, 3]."""
+        pixels = (self.decoder(identity, control) + 1) * 127.5
+        return pixels.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def load_networks(checkpoint: Path, config: TrainConfig) -> tuple[Encoder, Decoder, int]:
+    """The averaged encoder and decoder of a checkpoint, weights rounded to float16, and the number of faces seen."""
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    encoder, decoder = Encoder(config.networks).eval(), Decoder(config.networks).eval()
+    encoder.load_state_dict(state["networks"]["averaged_encoder"])
+    decoder.load_state_dict(state["networks"]["averaged_decoder"])
+    return encoder, decoder, state["images"]
+
+
+def to_onnx(module: nn.Module, examples: dict[str, Tensor], output: str, path: Path) -> None:
+    """Export with a free batch dimension, weights stored as float16.
+
+    Raises:
+        ValueError: the file is over 16 MiB.
+    """
+    batch = torch.export.Dim("n", min=1, max=4096)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            module.eval(),
+            tuple(examples.values()),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=list(examples),
+            output_names=[output],
+            dynamic_shapes=[{0: batch} for _ in examples],
+            verbose=False,
+        )
+    model = program.model_proto
+    store_as_half(model)
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "n"
+    # Source locations of the exporting machine have no place in a file that is shipped.
+    for node in model.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    del model.graph.value_info[:]
+    onnx.checker.check_model(model, full_check=True)
+    if model.ByteSize() > MAX_BYTES:
+        raise ValueError(
+            f"{path.name} would take {model.ByteSize() / 2**20:.1f} MiB, more than {MAX_BYTES / 2**20:.0f}"
+        )
+    path.write_bytes(model.SerializeToString())
+
+
+def store_as_half(model: onnx.ModelProto, minimum: int = 64) -> None:
+    """Store large float32 constants as float16, with a cast behind each that is folded away at load."""
+    casts = []
+    for item in model.graph.initializer:
+        if item.data_type == TensorProto.FLOAT and int(np.prod(item.dims)) >= minimum:
+            name = item.name
+            half = numpy_helper.from_array(numpy_helper.to_array(item).astype(np.float16), name + "_half")
+            item.CopyFrom(half)
+            casts.append(helper.make_node("Cast", [name + "_half"], [name], to=TensorProto.FLOAT, name=name + "_widen"))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def round_to_half(module: nn.Module, minimum: int = 64) -> None:
+    """Round weights as `store_as_half` does, so that PyTorch and ONNX compute with the same numbers."""
+    with torch.no_grad():
+        for tensor in (*module.parameters(), *module.buffers()):
+            if tensor.is_floating_point() and tensor.numel() >= minimum:
+                tensor.copy_(tensor.half().float())
+
+
+def check_parity(module: nn.Module, path: Path, make: dict[str, Any], tolerance: float) -> float:
+    """Compare PyTorch with ONNX Runtime at several batch sizes; returns the largest difference.
+
+    Raises:
+        ValueError: they differ by more than the tolerance.
+    """
+    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    worst = 0.0
+    for count in BATCHES:
+        inputs = {name: build(count) for name, build in make.items()}
+        (served,) = session.run(None, inputs)
+        with torch.no_grad():
+            own = module(*(torch.from_numpy(value) for value in inputs.values())).numpy()
+        if served.shape != own.shape or served.dtype != own.dtype:
+            raise ValueError(f"{path.name}: {served.dtype}{served.shape} served, {own.dtype}{own.shape} in PyTorch")
+        worst = max(worst, float(np.abs(served.astype(np.float64) - own.astype(np.float64)).max()))
+    if worst > tolerance:
+        raise ValueError(f"{path.name} differs from PyTorch by {worst:.3g}, more than {tolerance:.3g}")
+    return worst
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """An entry of the manifest's `files`: name, checksum, inputs and outputs."""
+    graph = onnx.load(path).graph
+
+    def shapes(values: Any) -> dict[str, list[int | str]]:
+        return {value.name: [dim.dim_value or "n" for dim in value.type.tensor_type.shape.dim] for value in values}
+
+    return {
+        "file": path.name,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "inputs": shapes(graph.input),
+        "outputs": shapes(graph.output),
+    }
+
+
+def export(
+    checkpoint: Path, config: TrainConfig, models: Path, out: Path, version: str, facts: dict[str, Any]
+) -> dict[str, Any]:
+    """Write the two graphs and the manifest into `out`; returns the manifest.
+
+    Args:
+        checkpoint: what `train` wrote.
+        config: its configuration.
+        models: folder with the third-party networks.
+        out: folder to write to; third-party networks are copied there if it is another one.
+        version: version of the model, as clients see it.
+        facts: `controls`, `thresholds` and `metrics`, as `evaluate` measured them.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    encoder, decoder, images = load_networks(checkpoint, config)
+    recognizer = FrozenRecognizer(models / THIRD_PARTY["recognizer"])
+    served_encoder, served_decoder = ServedEncoder(encoder, recognizer).eval(), ServedDecoder(decoder).eval()
+    for module in (served_encoder, served_decoder):
+        round_to_half(module)
+    random = np.random.default_rng(0)
+    inputs: dict[str, Any] = {
+        "image": lambda n: random.integers(0, 256, (n, FRAME_SIZE, FRAME_SIZE, 3), np.uint8),
+        "identity": lambda n: random.standard_normal((n, IDENTITY_SIZE), np.float32),
+        "control": lambda n: random.uniform(-1, 1, (n, CONTROL_SIZE)).astype(np.float32),
+    }
+    parity = {}
+    for name, module, takes, gives, tolerance in (
+        ("encoder", served_encoder, ["image"], "identity", IDENTITY_TOLERANCE),
+        ("decoder", served_decoder, ["identity", "control"], "image", IMAGE_TOLERANCE),
+    ):
+        path = out / f"{name}.onnx"
+        make = {key: inputs[key] for key in takes}
+        to_onnx(module, {key: torch.from_numpy(build(3)) for key, build in make.items()}, gives, path)
+        parity[name] = check_parity(module, path, make, tolerance)
+    for name in THIRD_PARTY.values():
+        if not (out / name).exists():
+            (out / name).write_bytes((models / name).read_bytes())
+    manifest = {
+        "name": "lookalike",
+        "version": version,
+        "created": datetime.date.today().isoformat(),
+        "frame_size": FRAME_SIZE,
+        "identity_size": IDENTITY_SIZE,
+        "control_size": CONTROL_SIZE,
+        "files": {
+            key: describe(out / name)
+            for key, name in {"encoder": "encoder.onnx", "decoder": "decoder.onnx", **THIRD_PARTY}.items()
+        },
+        **facts,
+        "training": {"faces_seen": images, "total_images": config.total_images, "weights": config.weights},
+        "parity": parity,
+    }
+    (out / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+    return manifest
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `export`."""
+    parser.add_argument("folder", type=Path, help="folder of a training run")
+    parser.add_argument("out", type=Path, help="folder to write the graphs and the manifest to")
+    parser.add_argument("--models", type=Path, default=Path("app/models"), help="where the third-party networks lie")
+    parser.add_argument("--facts", type=Path, help="evaluation.json with controls, thresholds and metrics")
+    parser.add_argument("--version", default="0.1.0", help="version of the model, as clients see it")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Export and say what was written; returns the exit status."""
+    facts = json.loads(arguments.facts.read_text()) if arguments.facts else {}
+    facts = {key: facts[key] for key in ("controls", "thresholds", "metrics") if key in facts}
+    config = TrainConfig.load(arguments.folder / "config.json")
+    manifest = export(
+        arguments.folder / "checkpoint.pt", config, arguments.models, arguments.out, arguments.version, facts
+    )
+    for name, difference in manifest["parity"].items():
+        size = (arguments.out / f"{name}.onnx").stat().st_size / 2**20
+        print(f"{name}.onnx: {size:.1f} MiB, largest difference to PyTorch {difference:.2g}")
+    return 0

@@ -1,0 +1,123 @@
+"""The losses of the training, each one a pure function of tensors that returns a scalar.
+
+Images are [n, 3, 128, 128] in [-1, 1]; feature maps are lists of [n, channels, h, w] of unit length over the channels;
+embeddings are unit vectors [n, 192]; logits are [n, stages].
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def adversarial(winner: Tensor, loser: Tensor) -> Tensor:
+    """Relativistic pairing loss (Jolicoeur-Martineau 2019; R3GAN, Huang et al. 2024): winner's logits above loser's.
+
+    The discriminator calls it with (real, fake), the generator with (fake, real).
+    """
+    return F.softplus(loser - winner).mean()
+
+
+def gradient_penalty(logits: Tensor, inputs: list[Tensor]) -> Tensor:
+    """R1 on real and R2 on fake inputs (Mescheder et al. 2018): squared norm of the logits' gradient, mean over n.
+
+    `inputs` are what the discriminator saw, with `requires_grad` set. The graph is kept, for the second derivative.
+    """
+    gradients = torch.autograd.grad(logits.sum(), inputs, create_graph=True)
+    return torch.stack([gradient.float().square().sum((1, 2, 3)).mean() for gradient in gradients]).sum()
+
+
+def pixel(image: Tensor, target: Tensor) -> Tensor:
+    """L1 distance at full and at half resolution."""
+    return (image - target).abs().mean() + (F.avg_pool2d(image, 2) - F.avg_pool2d(target, 2)).abs().mean()
+
+
+def feature_distance(first: list[Tensor], second: list[Tensor]) -> Tensor:
+    """How different two images look, [n]: L2 distance of unit-length features, mean over places and stages (LPIPS)."""
+    return torch.stack([(a - b).float().square().sum(1).mean((1, 2)) for a, b in zip(first, second, strict=True)]).mean(
+        0
+    )
+
+
+def perceptual(features: list[Tensor], target: list[Tensor]) -> Tensor:
+    """Mean feature distance of images and their targets."""
+    return feature_distance(features, target).mean()
+
+
+def identity(embedding: Tensor, target: Tensor) -> Tensor:
+    """1 - cosine of the recogniser's embeddings."""
+    return (1 - (embedding * target).sum(1)).mean()
+
+
+def corridor(control: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
+    """The similarities [n] between which a variant should lie, given its control [n, 10].
+
+    Far from 0 (root mean square >= 0.35) that is [low, high]; towards 0 both walls rise to 1.
+    """
+    radius = (control.square().mean(1).sqrt() / 0.35).clamp(max=1)
+    return 1 - (1 - low) * radius, 1 - (1 - high) * radius
+
+
+def band(similarity: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """How far similarities [n] stand outside their corridor."""
+    return (F.relu(low - similarity) + F.relu(similarity - high)).mean()
+
+
+def mutual_information(mean: Tensor, log_deviation: Tensor, control: Tensor) -> Tensor:
+    """InfoGAN's bound: negative log-likelihood of the control under Q, in nats a dimension, deviation kept in [0.1, 1]."""
+    # A soft floor and ceiling: a hard clamp would stop the gradient of the deviation.
+    low, high = math.log(0.1), 0.0
+    log_deviation = low + (high - low) * torch.sigmoid(log_deviation)
+    return (0.5 * ((control - mean) / log_deviation.exp()).square() + log_deviation).mean()
+
+
+def latent_cycle(recovered: Tensor, latent: Tensor) -> Tensor:
+    """L1 distance of the latent that the encoder reads off a generated face to the one it was made from."""
+    return (recovered - latent).abs().mean()
+
+
+def diversity(distance: Tensor, control_distance: Tensor, limit: float) -> Tensor:
+    """Minus the change of look per change of control, up to `limit` (mode seeking, Mao et al. 2019).
+
+    `distance` [n] is the feature distance of two variants of one face, `control_distance` [n] the root mean square
+    difference of their controls.
+    """
+    return -(distance / (control_distance + 1e-3)).clamp(max=limit).mean() / limit
+
+
+def colour_shift(variant: Tensor, reconstruction: Tensor) -> Tensor:
+    """L1 distance of the coarse chroma and of the mean luminance of a variant to its reconstruction's.
+
+    The cheapest variety is a colour cast. It is not what anybody wants of a look-alike.
+    """
+    difference = F.adaptive_avg_pool2d(variant - reconstruction, 8)
+    luma = difference.mean(1, keepdim=True)
+    return (difference - luma).abs().mean() + luma.mean((2, 3)).abs().mean()
+
+
+def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of the encoder's distribution to the standard normal, in nats a dimension."""
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
+
+
+def moments(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Distance of the batch's first two moments, in each dimension, to those of a standard normal.
+
+    The divergence alone, at the small weight that a sharp reconstruction needs, leaves latents far from the prior.
+    """
+    variance = mean.var(0) + log_variance.exp().mean(0)
+    return mean.mean(0).square().mean() + (variance - 1).square().mean()
+
+
+def attribute_shift(change: Tensor, control: Tensor, step: float) -> Tensor:
+    """Semi-supervision: the first attribute follows the first control, the others stay put.
+
+    `change` [n, k] is the change of the probed attributes (age first) from the reconstruction to the variant, in standard
+    deviations of the population; `control` [n, 10]; `step` is what the first control moves age at its full value.
+    """
+    wanted = torch.zeros_like(change)
+    wanted[:, 0] = step * control[:, 0]
+    return F.smooth_l1_loss(change, wanted, beta=0.25)

