@@ -116,7 +116,9 @@ class Batcher:
     Args:
         name: what the metrics call it.
         compute: takes and gives arrays that share their first dimension; called in `executor` with one of `sizes` rows.
-        sizes: batch sizes, ascending; a batch is padded to the next one.
+        sizes: batch sizes, ascending; `compute` never sees another.
+        pad: fill a batch up to the next size, as is right where a batch costs the same however full it is (a GPU);
+            otherwise what waits is cut into sizes that need no filling, as is right where every row costs (a CPU).
         executor: where `compute` runs, so that the event loop stays free.
         observe: called with (name, rows of a batch), for metrics.
         queued: called with (name, rows that wait) whenever that changes, for metrics.
@@ -127,6 +129,7 @@ class Batcher:
         name: str,
         compute: Callable[..., Rows],
         sizes: Sequence[int],
+        pad: bool,
         executor: Executor,
         observe: Callable[[str, int], None],
         queued: Callable[[str, int], None],
@@ -134,6 +137,7 @@ class Batcher:
         self.name = name
         self._compute = compute
         self._sizes = tuple(sizes)
+        self._pad = pad
         self._share = max(1, sizes[-1] // 2)
         self._executor = executor
         self._observe = observe
@@ -205,7 +209,7 @@ class Batcher:
     def _take(self) -> list[_Piece]:
         """The next batch: the waiting jobs in turn, a share each, until it is full."""
         pieces: list[_Piece] = []
-        room = self._sizes[-1]
+        room = self._next_size(self.waiting)
         while room and self._jobs:
             job = self._jobs.popleft()
             count = min(room, self._share, job.left)
@@ -217,6 +221,12 @@ class Batcher:
             if job.left:
                 self._jobs.append(job)
         return pieces
+
+    def _next_size(self, rows: int) -> int:
+        fitting = [size for size in self._sizes if size <= rows]
+        if fitting and not self._pad:
+            return fitting[-1]
+        return next((size for size in self._sizes if size >= rows), self._sizes[-1])
 
     async def _process(self, pieces: list[_Piece]) -> None:
         try:
@@ -239,7 +249,7 @@ class Batcher:
     async def _batch(self, pieces: list[_Piece]) -> list[Rows]:
         count = sum(map(len, pieces))
         self._observe(self.name, count)
-        size = next(size for size in self._sizes if size >= count)
+        size = next(size for size in self._sizes if size >= count)  # a retried piece may need filling
         columns = [np.concatenate(column) for column in zip(*(piece.rows for piece in pieces), strict=True)]
         # Padding repeats a real row, so that it cannot bring values the network has never seen.
         padded = [np.concatenate([column, column[:1].repeat(size - count, 0)]) for column in columns]

@@ -6,6 +6,7 @@ An engine is used as a whole: a request that began with one finishes with it, ev
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from app.batching import Batcher
 from app.faces import Detector
@@ -13,6 +14,10 @@ from app.generator import Generator
 from app.manifest import CARD, Manifest, read_manifest
 from app.metrics import Metrics
 from app.settings import Settings
+
+CPU_BATCHES = (1, 2, 4, 8)
+"""On a CPU an image costs the same in any batch, so small ones keep the wait short."""
+GPU_BATCHES = (1, 4, 16, 64)
 
 
 class Engine:
@@ -40,16 +45,17 @@ class Engine:
         # Detection runs in the image threads, several at a time, so each takes one core.
         self.detector = Detector(models, settings.device, threads=1)
         self.generator = Generator(models, settings.device, settings.threads)
-        self.generator.warm(settings.batch_sizes)
+        gpu = self.device == "cuda"
+        sizes = settings.batch_sizes or (GPU_BATCHES if gpu else CPU_BATCHES)
+        self.generator.warm(sizes)
         self.detector.warm()
         # A network uses all its cores or the whole GPU, so one at a time is fastest.
         self._compute = ThreadPoolExecutor(1, thread_name_prefix="compute")
-        self.encoder = Batcher(
-            "encoder", self.generator.encode, settings.batch_sizes, self._compute, metrics.batch, metrics.queue
+        batcher = partial(
+            Batcher, sizes=sizes, pad=gpu, executor=self._compute, observe=metrics.batch, queued=metrics.queue
         )
-        self.decoder = Batcher(
-            "decoder", self.generator.decode, settings.batch_sizes, self._compute, metrics.batch, metrics.queue
-        )
+        self.encoder = batcher("encoder", self.generator.encode)
+        self.decoder = batcher("decoder", self.generator.decode)
         metrics.model(self.manifest.name, self.manifest.version, self.device)
 
     @property

@@ -98,7 +98,7 @@ class BandSearch:
         self._lines += [_Line(control * self._strength, self._strength) for control in _uniform(self._random, missing)]
         return np.stack([line.control for line in self._lines])
 
-    def report(self, similarities: Floats) -> NDArray[np.bool_]:
+    def report(self, similarities: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Take the similarities [k] of what was proposed; returns which of them [k] are inside the band."""
         inside = (similarities >= self._low) & (similarities <= self._high)
         self.found += int(inside.sum())

@@ -23,7 +23,7 @@ from pydantic import BaseModel
 
 from app.batching import DeadlineExceeded, Gate
 from app.engine import Engine
-from app.faces import FRAME_POINTS, FRAME_SIZE, Bytes, Detector, Face, Floats, align
+from app.faces import FRAME_POINTS, FRAME_SIZE, Bytes, Detector, Face, Floats, align, similarity
 from app.generator import CONTROL_SIZE, BandSearch, sample_controls, sweep_controls
 from app.imaging import Provenance, contact_sheet, read_photo, write_image
 from app.metrics import Metrics
@@ -70,12 +70,14 @@ class Subject:
     """A face that a client sent, as the networks see it.
 
     Attributes:
+        photo: digest of the photograph.
         index: its place among the faces of its photograph, largest first.
         face: where it was found, in pixels of the upright photograph.
         identity: [70].
         embedding: [192], of unit length.
     """
 
+    photo: str
     index: int
     face: Face
     identity: Floats
@@ -137,10 +139,10 @@ class Variants:
         """Variants in order, some at a time, as they are made."""
         made = 0
         async for controls, images, embeddings in self._drawn():
-            similarities = embeddings @ self._embedding
+            similarities = similarity(embeddings, self._embedding)
             batch = [
                 Variant(made + i, control, score, self.band[0] <= score <= self.band[1], pixels)
-                for i, (control, score, pixels) in enumerate(zip(controls, floats(similarities), images, strict=True))
+                for i, (control, score, pixels) in enumerate(zip(controls, similarities, images, strict=True))
             ]
             made += len(batch)
             for variant in batch:
@@ -186,8 +188,7 @@ class Variants:
             identities = np.broadcast_to(self._identity, (len(controls), len(self._identity)))
             images, embeddings = await self.engine.decoder.run(identities, controls, deadline=self._deadline)
             # Judged as it will be reported, so that rounding cannot put a hit outside the band.
-            similarities = np.array(floats(embeddings @ self._embedding))
-            hits = self.search.report(similarities)
+            hits = self.search.report(np.array(similarity(embeddings, self._embedding)))
             if hits.any():
                 yield [floats(control) for control in controls[hits]], images[hits], embeddings[hits]
 
@@ -207,6 +208,7 @@ class Comparison:
 class _Aligned:
     """A face that was found, and its pixels [128, 128, 3] in the face frame."""
 
+    photo: str
     index: int
     face: Face
     pixels: Bytes
@@ -270,7 +272,7 @@ class Service:
         engine, deadline = self.engine, self._deadline()
         with self.gate.hold(1):
             subjects = await self._subjects(engine, photo, parameters.face, deadline)
-        return _digest(engine, self.settings, parameters, photo), engine, subjects
+        return self._digest(engine, parameters, subjects[0].photo), engine, subjects
 
     @asynccontextmanager
     async def variants(self, photo: bytes, parameters: VariantsParameters) -> AsyncIterator[Variants]:
@@ -283,7 +285,7 @@ class Service:
         engine, deadline = self.engine, self._deadline()
         with self.gate.hold(parameters.images):
             (subject,) = await self._subjects(engine, photo, parameters.face, deadline)
-            yield self._sampled(engine, parameters, photo, subject.identity, subject.embedding, subject, deadline)
+            yield self._sampled(engine, parameters, subject.identity, subject.embedding, subject, deadline)
 
     @asynccontextmanager
     async def render(self, request: RenderRequest) -> AsyncIterator[Variants]:
@@ -294,7 +296,7 @@ class Service:
             _, embeddings = await engine.decoder.run(
                 identity[None], np.zeros((1, CONTROL_SIZE), np.float32), deadline=deadline
             )
-            yield self._sampled(engine, request, b"", identity, embeddings[0], None, deadline)
+            yield self._sampled(engine, request, identity, embeddings[0], None, deadline)
 
     @asynccontextmanager
     async def sweep(self, photo: bytes, parameters: SweepParameters) -> AsyncIterator[Variants]:
@@ -304,7 +306,7 @@ class Service:
         with self.gate.hold(parameters.steps):
             (subject,) = await self._subjects(engine, photo, parameters.face, deadline)
             yield Variants(
-                id=_digest(engine, self.settings, parameters, photo),
+                id=self._digest(engine, parameters, subject.photo),
                 engine=engine,
                 seed=None,
                 source=subject,
@@ -327,9 +329,9 @@ class Service:
                 self._subjects(engine, reference, parameters.reference_face, deadline),
                 self._subjects(engine, probe, parameters.probe_face, deadline),
             )
-        (similarity,) = floats(first.embedding[None] @ second.embedding)
-        answer = _digest(engine, self.settings, parameters, reference, probe)
-        return Comparison(answer, engine, similarity, first.face, second.face)
+        (score,) = similarity(first.embedding[None], second.embedding)
+        answer = self._digest(engine, parameters, first.photo, second.photo)
+        return Comparison(answer, engine, score, first.face, second.face)
 
     def control_index(self, control: int | str) -> int:
         """The index of a control that was given by index or by name.
@@ -343,6 +345,17 @@ class Service:
         if control not in names:
             raise UnknownControl(f"There is no control {control!r}; there are {', '.join(names)}.")
         return names.index(control)
+
+    def _digest(self, engine: Engine, parameters: BaseModel, *photos: str) -> str:
+        """32 hex digits that name an answer: a digest of everything that its bytes follow from."""
+        everything = {
+            "model": [engine.manifest.name, engine.manifest.version],
+            "use": type(parameters).__name__,
+            "parameters": parameters.model_dump(mode="json"),
+            "mark": self.settings.mark,
+            "photos": photos,
+        }
+        return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()[:32]
 
     async def in_thread(self, work: Callable[[], T], deadline: float = math.inf) -> T:
         """Do something with pictures in the image threads.
@@ -363,7 +376,6 @@ class Service:
         self,
         engine: Engine,
         parameters: SamplingParameters,
-        photo: bytes,
         identity: Floats,
         embedding: Floats,
         source: Subject | None,
@@ -386,7 +398,7 @@ class Service:
             if band != engine.manifest.thresholds.lookalike_band or parameters.band:
                 search = BandSearch(seed, parameters.count, parameters.strength, *band, self.settings.search_rounds)
         return Variants(
-            id=_digest(engine, self.settings, parameters, photo),
+            id=self._digest(engine, parameters, source.photo if source else ""),
             engine=engine,
             seed=seed,
             source=source,
@@ -408,13 +420,14 @@ class Service:
                 np.stack([item.pixels for item in aligned]), deadline=deadline
             )
         return [
-            Subject(item.index, item.face, identity, embedding)
+            Subject(item.photo, item.index, item.face, identity, embedding)
             for item, identity, embedding in zip(aligned, identities, embeddings, strict=True)
         ]
 
     def _locate(self, detector: Detector, data: bytes, choice: FaceChoice) -> list[_Aligned]:
         """Decode a photograph, find its faces, and cut the chosen ones out."""
         with self.metrics.stage("read"):
+            digest = hashlib.sha256(data).hexdigest()
             photo = read_photo(data, self.settings.max_pixels)
         with self.metrics.stage("detect"):
             found = list(enumerate(detector(photo.image)))
@@ -424,7 +437,9 @@ class Service:
             found = found[:1]
         elif choice != "all":
             if choice >= len(found):
-                raise FaceNotFound(f"Face {choice} was asked for, but {len(found)} were found; they count from 0.")
+                raise FaceNotFound(
+                    f"The highest face index in this photograph is {len(found) - 1}, not {choice}; 0 is the largest face."
+                )
             found = found[choice : choice + 1]
         least = self.settings.min_eye_distance / photo.scale
         large = [(index, face) for index, face in found if face.eye_distance >= least]
@@ -440,7 +455,7 @@ class Service:
                 image, factor = read_photo(data, self.settings.max_pixels, reduced=False).image, 1.0
         with self.metrics.stage("align"):
             return [
-                _Aligned(index, face.scaled(photo.scale), align(image, face.scaled(photo.scale / factor)))
+                _Aligned(digest, index, face.scaled(photo.scale), align(image, face.scaled(photo.scale / factor)))
                 for index, face in large
             ]
 
@@ -448,18 +463,3 @@ class Service:
 def floats(values: Floats) -> list[float]:
     """Single-precision numbers as the shortest decimals that read back as the same."""
     return [float(str(value)) for value in np.asarray(values, np.float32)]
-
-
-def _digest(engine: Engine, settings: Settings, parameters: BaseModel, *inputs: bytes) -> str:
-    """32 hex digits that name an answer: a digest of everything that its bytes follow from."""
-    text = json.dumps(
-        {
-            "model": [engine.manifest.name, engine.manifest.version],
-            "use": type(parameters).__name__,
-            "parameters": parameters.model_dump(mode="json"),
-            "mark": settings.mark,
-            "inputs": [hashlib.sha256(data).hexdigest() for data in inputs],
-        },
-        sort_keys=True,
-    )
-    return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -48,8 +48,8 @@ class Settings(BaseSettings):
     image_threads: int = Field(2, ge=1, le=256)
     """Threads that read photographs, detect faces and write images."""
 
-    batch_sizes: Annotated[tuple[int, ...], NoDecode] = (1, 2, 4, 8, 16)
-    """Batch sizes in images, ascending, comma-separated; a batch is padded to the next one, and all are warmed."""
+    batch_sizes: Annotated[tuple[int, ...], NoDecode] = ()
+    """Batch sizes in images, ascending, like `1,2,4`; empty is 1,2,4,8 on the CPU and 1,4,16,64 on CUDA."""
 
     queue_images: int = Field(512, ge=64)
     """Images that may be waited for at once, over all requests; beyond it a request gets 503 with Retry-After.
@@ -104,7 +104,7 @@ class Settings(BaseSettings):
     @field_validator("batch_sizes")
     @classmethod
     def _ascending(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if not value or value[0] < 1 or any(a >= b for a, b in itertools.pairwise(value)):
+        if any(size < 1 for size in value) or any(a >= b for a, b in itertools.pairwise(value)):
             raise ValueError("must be positive and ascending, like 1,2,4,8")
         return value
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import logging
 import zipfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -24,6 +25,8 @@ from app.service import Subject, Variant, Variants, floats
 
 POINTS = tuple(schemas.Landmarks.model_fields)
 BAND_EMPTY = Kind(422, "band-empty", "No variant was found inside the band")
+
+log = logging.getLogger(__name__)
 
 Summary = Callable[[Variants, list[schemas.Variant]], BaseModel]
 
@@ -98,6 +101,8 @@ async def _stream(request: Request, opened: AbstractAsyncContextManager[Variants
                         yield shown(variant, data, media_type).model_dump_json().encode() + b"\n"
             except Exception as error:  # noqa: BLE001 - the status is sent; a line is the only way left to tell
                 kind, body, _ = problems.describe(error, request.state.request_id)
+                if kind is problems.INTERNAL:
+                    log.exception("request failed", extra={"request_id": request.state.request_id})
                 request.state.problem = kind.slug
                 yield b'{"problem":' + body + b"}\n"
 

@@ -17,6 +17,7 @@ from app.metrics import Metrics
 from app.settings import Settings
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+MAX_JSON = 2**18
 BODIED = ("POST", "PUT", "PATCH")
 
 log = logging.getLogger("app.requests")
@@ -70,7 +71,7 @@ class Envelope:
             if bodied and self._open > self._settings.max_requests:
                 await self._fail(HTTPException(503, headers={"Retry-After": "1"}), state, send_on)
             else:
-                await self._app(inner, self._limited(headers, receive) if bodied else receive, send_on)
+                await self._app(inner, self._limited(scope["path"], headers, receive) if bodied else receive, send_on)
         except Exception as error:
             log.exception("request failed", extra={"request_id": request_id})
             if not status:
@@ -102,9 +103,11 @@ class Envelope:
         await send({"type": "http.response.start", "status": kind.status, "headers": answer.raw})
         await send({"type": "http.response.body", "body": content})
 
-    def _limited(self, headers: Headers, receive: Receive) -> Receive:
+    def _limited(self, path: str, headers: Headers, receive: Receive) -> Receive:
         """`receive`, with an error where the body is too large or too slow."""
         most = self._settings.max_bytes
+        if path.startswith("/v1/") and "json" in headers.get("content-type", ""):
+            most = min(most, MAX_JSON)  # it is parsed on the event loop
         too_large = HTTPException(413, f"At most {most} bytes are accepted.")
         announced = headers.get("content-length", "")
         deadline = asyncio.get_running_loop().time() + self._settings.deadline

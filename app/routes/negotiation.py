@@ -51,4 +51,4 @@ def choose_picture(request: Request, parameters: P, others: tuple[str, ...]) -> 
 
 
 def _offered(offers: tuple[str, ...]) -> str:
-    return f"There is {', '.join(offers)}."
+    return f"Accept one of {', '.join(offers)}."
