@@ -1,0 +1,39 @@
+"""The command line: `python -m model_export prepare | train | evaluate | export`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+
+COMMANDS = {
+    "prepare": "photographs -> aligned, filtered, de-duplicated, split faces",
+    "train": "prepared faces -> weights",
+    "evaluate": "weights -> figures and sheets on held-out faces",
+    "export": "weights -> ONNX files and their manifest",
+}
+"""Sub-command -> what it does; the module of that name offers `add_arguments(parser)` and `run(args) -> int`."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one sub-command; returns its exit status."""
+    words = sys.argv[1:] if argv is None else argv
+    parser = argparse.ArgumentParser(prog="python -m model_export", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    chosen = next((word for word in words if not word.startswith("-")), None)
+    for name, text in COMMANDS.items():
+        command = commands.add_parser(
+            name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        )
+        # Only the chosen command is imported, so `prepare` needs no PyTorch.
+        if name == chosen:
+            module = importlib.import_module(f"model_export.{name}")
+            module.add_arguments(command)
+            command.set_defaults(run=module.run)
+    args = parser.parse_args(words)
+    status: int = args.run(args)
+    return status
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
