@@ -1,6 +1,6 @@
 """HTTP: one file a resource. Routes translate; what is done is decided in the service layer."""
 
-from app.routes import compare, health, identities, model, render, sweep, variants
+from app.routes import compare, health, identities, model, page, render, sweep, variants
 
 ROUTERS = (
     variants.router,
@@ -10,4 +10,5 @@ ROUTERS = (
     compare.router,
     model.router,
     health.router,
+    page.router,
 )

@@ -1,0 +1,83 @@
+// The service over HTTP: requests, problem details, and the API key where one is asked for.
+
+/** What went wrong, in words for a person. */
+export class Problem extends Error {
+  constructor(title, detail, { type = "", status = 0, requestId = "" } = {}) {
+    super(`${title}: ${detail}`);
+    Object.assign(this, { title, detail, type, status, requestId });
+  }
+}
+
+// The titles of the service speak of HTTP; these say the same about what one sees on the page.
+const TITLES = {
+  "not-an-image": "This file is not a picture",
+  "too-many-bytes": "The file is too large",
+  "too-many-pixels": "The picture has too many pixels",
+  "bad-request": "The request was not understood",
+};
+
+let key = "";
+let askForKey = async () => null;
+
+/** Say how to ask the person for a key: a function of the problem that gives a key, or null. */
+export function onKeyNeeded(ask) {
+  askForKey = ask;
+}
+
+async function problemOf(response) {
+  let told = {};
+  try {
+    told = await response.json();
+  } catch {
+    // Something between the page and the service answered; its status is all there is.
+  }
+  const type = String(told.type ?? "").split(":").pop();
+  const wait = response.headers.get("Retry-After");
+  const hint = wait ? `Try again in ${wait} s.` : "Try again in a moment.";
+  return new Problem(
+    TITLES[type] ?? told.title ?? "The service could not answer",
+    told.detail ?? `It answered with status ${response.status}. ${hint}`,
+    { type, status: response.status, requestId: told.request_id ?? "" },
+  );
+}
+
+/**
+ * Make a request.
+ * @param {string} path relative to the page, so that the service may live below a prefix.
+ * @param {{form?: object, json?: object, accept?: string, signal?: AbortSignal}} options what is sent; GET without any.
+ * @returns {Promise<Response>} a good answer.
+ * @throws {Problem} the service refused or cannot be reached; DOMException "AbortError" after an abort.
+ */
+export async function call(path, { form, json, accept = "application/json", signal } = {}) {
+  const headers = { Accept: accept };
+  let body;
+  if (form) {
+    body = new FormData();
+    for (const [name, value] of Object.entries(form)) if (value !== undefined) body.append(name, value);
+  } else if (json) {
+    body = JSON.stringify(json);
+    headers["Content-Type"] = "application/json";
+  }
+  for (;;) {
+    const used = key;
+    if (used) headers.Authorization = `Bearer ${used}`;
+    let response;
+    try {
+      response = await fetch(path, {
+        method: body === undefined ? "GET" : "POST", headers, body, signal, cache: "no-store", credentials: "same-origin",
+      });
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+      throw new Problem("The service cannot be reached", "Check the connection, then try again.");
+    }
+    if (response.ok) return response;
+    const problem = await problemOf(response);
+    if (response.status !== 401) throw problem;
+    // Another request may have been given a key while this one was under way.
+    if (key === used) {
+      const given = await askForKey(problem, Boolean(used));
+      if (given === null) throw problem;
+      key = given;
+    }
+  }
+}
