@@ -1,0 +1,43 @@
+"""A small face set of real aligned faces, made from scikit-image's photograph: the training faces never leave the disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageEnhance
+from skimage import data
+
+from app.faces import Detector, Recognizer, align
+from model_export.dataset import FaceSet
+
+MODELS = Path(__file__).parents[2] / "app" / "models"
+
+
+@pytest.fixture(scope="session")
+def face_set() -> FaceSet:
+    """64 pictures of the astronaut in different light, size and place, with made-up labels."""
+    photograph = Image.fromarray(data.astronaut())
+    (face, *_) = Detector(MODELS, "cpu", threads=1)(photograph)
+    random = np.random.default_rng(0)
+    faces = []
+    for _ in range(64):
+        lit = ImageEnhance.Brightness(photograph).enhance(random.uniform(0.6, 1.4))
+        lit = ImageEnhance.Color(lit).enhance(random.uniform(0.3, 1.7))
+        faces.append(np.roll(align(lit, face), random.integers(-4, 5, 2), axis=(0, 1)))
+    images = np.stack(faces)
+    recognize = Recognizer(MODELS, "cpu", threads=1)
+    return FaceSet(
+        faces=images,
+        embeddings=recognize(images),
+        embeddings_mirrored=recognize(np.ascontiguousarray(images[:, :, ::-1])),
+        names=[f"{index}.jpg" for index in range(len(images))],
+        clusters=np.arange(len(images)),
+        ages=random.uniform(18, 80, len(images)).astype(np.float32),
+        genders=random.integers(0, 2, len(images)),
+        groups=random.integers(0, 5, len(images)),
+        grey=np.zeros(len(images), np.bool_),
+        gender_names=("female", "male"),
+        group_names=("asian", "black", "indian", "other", "white"),
+    )
