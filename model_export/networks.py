@@ -34,7 +34,7 @@ class NetworkConfig:
 
     encoder: tuple[int, ...] = (64, 128, 192, 256)
     decoder: tuple[int, ...] = (384, 320, 256, 128, 64)
-    refine: int = 16
+    refine: int = 24
     style: int = 128
     critic: int = 96
     recover: tuple[int, ...] = (32, 64, 96, 128)
@@ -153,7 +153,8 @@ class Decoder(nn.Module):
         self.start = nn.Linear(IDENTITY_SIZE, widths[0] * 16)
         self.blocks = nn.ModuleList(_UpBlock(a, b, style) for a, b in zip(widths[:-1], widths[1:], strict=True))
         self.last_norm = AdaIN(widths[-1], style)
-        self.refine = _convolution(widths[-1], config.refine * 4)
+        self.refine = _convolution(widths[-1], config.refine)
+        self.sharpen = _convolution(config.refine, config.refine)
         self.colour = _convolution(config.refine, 3)
         nn.init.normal_(self.colour.weight, std=0.02)
 
@@ -164,7 +165,9 @@ class Decoder(nn.Module):
         for block in self.blocks:
             x = block(x, who, how)
         x = F.leaky_relu(self.last_norm(x, who, how), 0.2)  # (64, 64, 64)
-        x = F.pixel_shuffle(self.refine(x), 2)  # (16, 128, 128)
+        # Bilinear, since folding channels into pixels left a halftone pattern on flat places.
+        x = F.interpolate(self.refine(x), scale_factor=2.0, mode="bilinear", align_corners=False)
+        x = self.sharpen(F.leaky_relu(x, 0.2))  # (24, 128, 128)
         return torch.tanh(self.colour(F.leaky_relu(x, 0.2)).float())
 
 

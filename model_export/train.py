@@ -61,30 +61,30 @@ class TrainConfig:
 
     seed: int = 0
     batch: int = 16
-    total_images: int = 100_000
+    total_images: int = 70_000
     warm_up: float = 0.12
     learning_rate: float = 4e-4
     final_rate: float = 8e-5
     ema_share: float = 0.03
-    perceptual_size: int = 96
+    perceptual_size: int = 128
     penalty_every: int = 8
     penalty: float = 0.1
-    band_low: float = 0.58
-    band_high: float = 0.70
-    diversity_limit: float = 0.35
+    band_low: float = 0.56
+    band_high: float = 0.68
+    diversity_limit: float = 0.5
     age_step: float = 0.8
     jitter: float = 0.06
     weights: dict[str, float] = field(
         default_factory=lambda: {
-            "pixel": 3.0,
-            "perceptual": 4.0,
-            "identity": 4.0,
-            "band": 4.0,
-            "adversarial": 0.25,
+            "pixel": 8.0,
+            "perceptual": 6.0,
+            "identity": 2.0,
+            "band": 6.0,
+            "adversarial": 0.4,
             "mutual_information": 0.3,
             "diversity": 0.5,
             "colour_shift": 2.0,
-            "attribute_shift": 0.5,
+            "attribute_shift": 1.5,
             "latent_cycle": 0.1,
             "divergence": 2e-3,
             "moments": 0.1,
