@@ -68,7 +68,8 @@ def split_clusters(
         clusters: the cluster's name of each face [n].
         strata: what should be represented in proportion, for each face [n]; a cluster belongs to its first face's.
         test_faces: about how many test faces in all.
-        least: at least this many of each stratum, but never more than a fifth of it.
+        least: at least this many of each stratum, but never more than a fifth of it. Where all strata are too small
+            to have a test face, the whole set is taken as one.
 
     Returns:
         Whether each face is a test face [n].
@@ -90,4 +91,6 @@ def split_clusters(
             if taken + len(rows) / 2 <= wanted:
                 test[rows] = True
                 taken += len(rows)
+    if not test.any() and len(by_stratum) > 1:
+        return split_clusters(clusters, [None] * len(clusters), test_faces, least)
     return test

@@ -46,6 +46,8 @@ FORMAT = 1
 CHUNK = 128
 LABELS = ("age", "gender", "group")
 SHEET_FACES = 96
+FRAME_EYES = 0.404 * FRAME_SIZE
+"""Distance of the eyes in the face frame, in its pixels."""
 
 
 @dataclass(frozen=True)
@@ -88,13 +90,12 @@ class Duplicates:
 
     Attributes:
         same_person: cosine above which two faces are kept together.
-        copy: cosine above which two faces are compared pixel by pixel.
-        copy_difference: mean absolute difference, 0..255, below which they are one photograph.
+        copy_difference: of such two, mean absolute difference of the pixels (0..255) below which they are one
+            photograph. Taken at a quarter of the size, where it matters little that the two were not cut alike.
     """
 
     same_person: float = 0.9
-    copy: float = 0.97
-    copy_difference: float = 8.0
+    copy_difference: float = 10.0
 
 
 @dataclass
@@ -129,10 +130,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keep-cuts", action="store_true", help="keep the chunks, to try other limits in seconds")
     for name, value in asdict(limits).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=value, help=_LIMIT_HELP[name])
-    parser.add_argument(
-        "--same-person", type=float, default=duplicates.same_person, help="cosine: one side of the split"
-    )
-    parser.add_argument("--copy", type=float, default=duplicates.copy, help="cosine from which pixels are compared")
+    parser.add_argument("--same-person", type=float, default=duplicates.same_person, help="cosine: kept on one side")
     parser.add_argument(
         "--copy-difference", type=float, default=duplicates.copy_difference, help="mean difference (0..255) of copies"
     )
@@ -156,7 +154,7 @@ _LIMIT_HELP = {
 def run(args: argparse.Namespace) -> int:
     """Prepare a set; returns 0, 2 with a message where the source or the labels cannot be used, 130 after Ctrl-C."""
     limits = Limits(**{name: getattr(args, name) for name in asdict(Limits())})
-    duplicates = Duplicates(args.same_person, args.copy, args.copy_difference)
+    duplicates = Duplicates(args.same_person, args.copy_difference)
     try:
         prepare(
             args.source,
@@ -448,24 +446,29 @@ def _cluster(kept: list[Candidate], cuts: Path, duplicates: Duplicates) -> list[
     embeddings, mirrored = (
         _collect(cuts, kind, kept, (EMBEDDING_SIZE,)) for kind in ("embeddings", "embeddings_mirrored")
     )
-    pairs, cosines, flipped = similar_pairs(embeddings, mirrored, min(duplicates.same_person, duplicates.copy))
-    roots = connected(len(kept), pairs[cosines > duplicates.same_person])
+    pairs, _, flipped = similar_pairs(embeddings, mirrored, duplicates.same_person)
+    roots = connected(len(kept), pairs)
     numbers = {root: number for number, root in enumerate(np.unique(roots))}
     for candidate, root in zip(kept, roots, strict=True):
         candidate.cluster = numbers[root]
     copies = []
-    for (first, second), flip in zip(pairs[cosines > duplicates.copy], flipped[cosines > duplicates.copy], strict=True):
+    for (first, second), flip in zip(pairs, flipped, strict=True):
         pair = kept[first], kept[second]
         if any(candidate.reason for candidate in pair):
             continue
-        one, other = (_face(cuts, candidate).astype(np.float32) for candidate in pair)
-        other = other[:, ::-1] if flip else other
-        if np.abs(one - other).mean() < duplicates.copy_difference:
-            # The larger original stays, at a tie the first.
-            stays, goes = sorted(pair, key=lambda candidate: -candidate.quality.eye_distance)
+        one, other = (_reduced(_face(cuts, candidate)) for candidate in pair)
+        if np.abs(one - (other[:, ::-1] if flip else other)).mean() < duplicates.copy_difference:
+            # The one with more to see stays; beyond the frame's own resolution that is the sharper one.
+            goes, stays = sorted(pair, key=lambda c: (min(c.quality.eye_distance, FRAME_EYES), c.quality.sharpness))
             goes.reason = "copy of another"
             copies.append((goes, stays))
     return copies
+
+
+def _reduced(face: Bytes, factor: int = 4) -> Floats:
+    """A face [128, 128, 3] averaged over squares of `factor` pixels."""
+    cells = FRAME_SIZE // factor
+    return face.reshape(cells, factor, cells, factor, 3).mean((1, 3), dtype=np.float32)
 
 
 def _collect(cuts: Path, kind: str, candidates: Sequence[Candidate], shape: tuple[int, ...]) -> Floats:
