@@ -98,6 +98,7 @@ def to_onnx(module: nn.Module, examples: dict[str, Tensor], output: str, path: P
             dynamic_shapes=[{0: batch} for _ in examples],
             verbose=False,
         )
+    assert program is not None
     model = program.model_proto
     store_as_half(model)
     for value in (*model.graph.input, *model.graph.output):

@@ -67,7 +67,7 @@ def band(similarity: Tensor, low: Tensor, high: Tensor) -> Tensor:
 
 
 def mutual_information(mean: Tensor, log_deviation: Tensor, control: Tensor) -> Tensor:
-    """InfoGAN's bound: negative log-likelihood of the control under Q, in nats a dimension, deviation kept in [0.1, 1]."""
+    """InfoGAN's bound: negative log-likelihood of the control under Q, in nats a dimension; deviation in [0.1, 1]."""
     # A soft floor and ceiling: a hard clamp would stop the gradient of the deviation.
     low, high = math.log(0.1), 0.0
     log_deviation = low + (high - low) * torch.sigmoid(log_deviation)
@@ -115,8 +115,9 @@ def moments(mean: Tensor, log_variance: Tensor) -> Tensor:
 def attribute_shift(change: Tensor, control: Tensor, step: float) -> Tensor:
     """Semi-supervision: the first attribute follows the first control, the others stay put.
 
-    `change` [n, k] is the change of the probed attributes (age first) from the reconstruction to the variant, in standard
-    deviations of the population; `control` [n, 10]; `step` is what the first control moves age at its full value.
+    `change` [n, k] is the change of the probed attributes (age first) from the reconstruction to the variant, in
+    standard deviations of the population; `control` [n, 10]; `step` is what the first control moves age at its full
+    value.
     """
     wanted = torch.zeros_like(change)
     wanted[:, 0] = step * control[:, 0]

@@ -1,12 +1,14 @@
 """The networks: encoder, AdaIN decoder, discriminator heads and Q.
 
-Shapes in comments are (channels, height, width); n is the batch. The encoder stands on the frozen recogniser's embedding:
-17,000 faces cannot teach what an identity is, and the recogniser knows it already. Normalisation lives in the decoder only.
+Shapes in comments are (channels, height, width); n is the batch. The encoder stands on the frozen recogniser's
+embedding: 17,000 faces cannot teach what an identity is, and the recogniser knows it already. Normalisation lives in
+the decoder only.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -70,7 +72,7 @@ class _Trunk(nn.Module):
         super().__init__()
         self.fold = fold
         self.stem = _convolution(channels * fold * fold, widths[0])
-        self.blocks = nn.Sequential(*(_DownBlock(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)))
+        self.blocks = nn.Sequential(*(_DownBlock(a, b) for a, b in pairwise(widths)))
         self.size = widths[-1] * 16
 
     def forward(self, x: Tensor) -> Tensor:
@@ -91,7 +93,7 @@ class Encoder(nn.Module):
         )
 
     def forward(self, image: Tensor, embedding: Tensor) -> tuple[Tensor, Tensor]:
-        """Image [n, 3, 128, 128] in [-1, 1], embedding [n, 192] of unit length -> mean and log-variance, each [n, 70]."""
+        """Image [n, 3, 128, 128] in [-1, 1], unit embedding [n, 192] -> mean and log-variance, each [n, 70]."""
         # A unit vector of 192 numbers has entries of 0.07; the MLP wants entries near 1.
         features = torch.cat([self.look(self.trunk(image)), self.who(embedding * EMBEDDING_SIZE**0.5)], dim=1)
         mean, log_variance = self.head(features).float().chunk(2, dim=1)
@@ -114,6 +116,7 @@ class AdaIN(nn.Module):
         nn.init.zeros_(self.control.weight)
 
     def forward(self, x: Tensor, identity: Tensor, control: Tensor) -> Tensor:
+        """Features [n, channels, h, w] and two styles [n, style] -> features of the same shape."""
         scale, shift = (self.identity(identity) + self.control(control)).float()[:, :, None, None].chunk(2, dim=1)
         # Statistics in float32: squares of float16 overflow. (x - mean) first keeps the precision of small spreads.
         wide = x.float()
@@ -124,7 +127,7 @@ class AdaIN(nn.Module):
 
 
 class _UpBlock(nn.Module):
-    """Residual block that doubles the resolution; the first convolution runs before the doubling, at a quarter of the cost."""
+    """Residual block that doubles the resolution; its first convolution runs before that, at a quarter of the cost."""
 
     def __init__(self, channels: int, out: int, style: int) -> None:
         super().__init__()
@@ -151,7 +154,7 @@ class Decoder(nn.Module):
             nn.Linear(CONTROL_SIZE, style, bias=False), nn.Tanh(), nn.Linear(style, style, bias=False), nn.Tanh()
         )
         self.start = nn.Linear(IDENTITY_SIZE, widths[0] * 16)
-        self.blocks = nn.ModuleList(_UpBlock(a, b, style) for a, b in zip(widths[:-1], widths[1:], strict=True))
+        self.blocks = nn.ModuleList(_UpBlock(a, b, style) for a, b in pairwise(widths))
         self.last_norm = AdaIN(widths[-1], style)
         self.refine = _convolution(widths[-1], config.refine)
         self.sharpen = _convolution(config.refine, config.refine)
@@ -174,7 +177,7 @@ class Decoder(nn.Module):
 class Discriminator(nn.Module):
     """Heads on the feature maps of a frozen network, one a scale (Projected GAN, Sauer et al. 2021).
 
-    Frozen features tell faces from non-faces after thousands of images where a discriminator from scratch wants millions.
+    Frozen features tell faces from non-faces after thousands of images, a discriminator from scratch after millions.
     """
 
     def __init__(self, config: NetworkConfig, channels: list[int]) -> None:

@@ -6,6 +6,7 @@ The recogniser says who a face is, the ImageNet network says what it looks like.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -37,7 +38,7 @@ class FrozenRecognizer(nn.Module):
         super().__init__()
         graph = onnx.load(path).graph
         constants = {item.name: torch.from_numpy(np.array(numpy_helper.to_array(item))) for item in graph.initializer}
-        self._steps: list[tuple[str, list[str], str, dict[str, object]]] = []
+        self._steps: list[tuple[str, list[str], str, dict[str, Any]]] = []
         self._last_use: dict[str, int] = {}
         for node in graph.node:
             if node.op_type not in ("Conv", "PRelu", "Add", "Reshape", "Transpose"):
@@ -69,7 +70,7 @@ class FrozenRecognizer(nn.Module):
         """The network itself: crops [n, 3, 112, 112] in [-1, 1] in the ArcFace frame -> raw embeddings [n, 192]."""
         values: dict[str, Tensor] = {self._input: crop.contiguous(memory_format=torch.channels_last)}
         for index, (operator, names, output, attributes) in enumerate(self._steps):
-            x, *rest = (values[name] if name in values else self._buffers[name] for name in names)
+            x, *rest = (values[name] if name in values else self.get_buffer(name) for name in names)
             if operator == "Conv":
                 values[output] = _convolve(x, *rest, attributes=attributes)
             elif operator == "PRelu":
@@ -88,8 +89,8 @@ class FrozenRecognizer(nn.Module):
         return values[self._output]
 
 
-def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, attributes: dict[str, object]) -> Tensor:
-    top, left, bottom, right = attributes.get("pads", [0, 0, 0, 0])  # type: ignore[misc]
+def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, attributes: dict[str, Any]) -> Tensor:
+    top, left, bottom, right = attributes.get("pads", [0, 0, 0, 0])
     if (top, left) != (bottom, right):
         x = F.pad(x, (left, right, top, bottom))
         top = left = 0
@@ -100,7 +101,7 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, attribut
 
 def _prelu(x: Tensor, slope: Tensor) -> Tensor:
     if torch.is_grad_enabled():
-        return _FrozenPReLU.apply(x, slope)  # type: ignore[no-any-return]
+        return _FrozenPReLU.apply(x, slope)
     return F.prelu(x, slope.to(x.dtype))
 
 
@@ -108,14 +109,14 @@ class _FrozenPReLU(torch.autograd.Function):
     """PReLU whose slopes take no gradient: PyTorch's own always computes it, at half of the recogniser's time."""
 
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, slope: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x: Tensor, slope: Tensor) -> Tensor:
         slope = slope.to(x.dtype).view(1, -1, 1, 1) - 1
         ctx.save_for_backward(x, slope)
         return torch.addcmul(x, x.clamp(max=0), slope)
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        x, slope = ctx.saved_tensors  # type: ignore[attr-defined]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        x, slope = ctx.saved_tensors
         return torch.addcmul(gradient, gradient * (x < 0), slope), None
 
 
@@ -164,7 +165,7 @@ class PerceptualFeatures(nn.Module):
 class _Block(nn.Module):
     """An inverted-residual block of EfficientNet-Lite (no squeeze-and-excitation, ReLU6)."""
 
-    def __init__(self, block: nn.Module) -> None:
+    def __init__(self, block: Any) -> None:
         super().__init__()
         arguments = block._block_args
         self.expand = fuse_conv_bn_eval(block._expand_conv, block._bn0) if arguments.expand_ratio != 1 else None

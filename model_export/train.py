@@ -1,7 +1,7 @@
 """`train`: encoder, decoder, discriminator and Q, from a prepared face set to a checkpoint.
 
-Everything that changes during a run is a pure function of the number of images seen, and every random number of a step is
-drawn from a generator seeded by that step: a run that was killed and resumed is the run that was never killed.
+Everything that changes during a run is a pure function of the number of images seen, and every random number of a step
+is drawn from a generator seeded by that step: a run that was killed and resumed is the run that was never killed.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import time
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -96,9 +97,10 @@ class TrainConfig:
     def load(cls, path: Path) -> TrainConfig:
         """Read a `config.json`; unknown keys are an error."""
         values = json.loads(path.read_text())
-        values["networks"] = NetworkConfig(
-            **{key: tuple(value) if isinstance(value, list) else value for key, value in values["networks"].items()}
-        )
+        networks: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in values["networks"].items()
+        }
+        values["networks"] = NetworkConfig(**networks)
         return cls(**values)
 
     def progress(self, images: int) -> float:
@@ -141,7 +143,7 @@ class Trainer:
         self.averaged_decoder.load_state_dict(self.decoder.state_dict())
         self.probe = AttributeProbe(sum(channels))
         for net in self.networks.values():
-            net.to(device, memory_format=torch.channels_last)
+            net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.generator_parameters = [
             parameter for net in (self.encoder, self.decoder, self.recovery) for parameter in net.parameters()
         ]
@@ -192,10 +194,9 @@ class Trainer:
         rows = np.flatnonzero(~np.isnan(self.faces.ages))[:count]
         if len(rows) < 50:
             return {}
-        features = []
+        parts = np.array_split(rows, max(1, len(rows) // 64))
         with torch.no_grad():
-            for part in np.array_split(rows, max(1, len(rows) // 64)):
-                features.append(self.probe.pool(self.perceptual(self.to_images(self.faces.faces[part]))))
+            features = [self.probe.pool(self.perceptual(self.to_images(self.faces.faces[part]))) for part in parts]
         return self.probe.fit(
             torch.cat(features), self.faces.ages[rows], self.faces.genders[rows], self.faces.groups[rows]
         )
@@ -322,7 +323,7 @@ class Trainer:
             terms |= {
                 "adversarial": losses.adversarial(logits, real_logits),
                 "band": losses.band(similarity, low, high),
-                "mutual_information": losses.mutual_information(*recovered, control),
+                "mutual_information": losses.mutual_information(recovered[0], recovered[1], control),
                 "diversity": losses.diversity(losses.feature_distance(first, second), spread, config.diversity_limit),
                 "colour_shift": losses.colour_shift(variant, reconstruction[varied]),
                 "attribute_shift": losses.attribute_shift(change, control, config.age_step),
@@ -460,7 +461,7 @@ def override(config: TrainConfig, settings: list[str]) -> TrainConfig:
             config = replace(config, weights=config.weights | {key[8:]: float(value)})
         elif key.startswith("networks.") and hasattr(config.networks, key[9:]):
             value = tuple(value) if isinstance(value, list) else value
-            config = replace(config, networks=replace(config.networks, **{key[9:]: value}))
+            config = replace(config, networks=NetworkConfig(**asdict(config.networks) | {key[9:]: value}))
         elif key in known - {"weights", "networks"}:
             config = replace(config, **{key: value})
         else:

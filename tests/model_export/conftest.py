@@ -1,4 +1,4 @@
-"""A small face set of real aligned faces, made from scikit-image's photograph: the training faces never leave the disk."""
+"""A small face set of real aligned faces, made from scikit-image's photograph; the training faces are not shipped."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def test_diversity_rewards_change_up_to_its_limit_only() -> None:
     values = [losses.diversity(torch.full((4,), distance), spread, 0.4).item() for distance in (0.0, 0.2, 0.4, 4.0)]
     assert values == pytest.approx([0, -0.5, -1, -1], abs=2e-3)
     # The same change is worth more when the controls lie close together.
-    assert losses.diversity(torch.full((4,), 0.1), spread / 2, 0.4) < losses.diversity(torch.full((4,), 0.1), spread, 0.4)
+    assert losses.diversity(spread / 10, spread / 2, 0.4) < losses.diversity(spread / 10, spread, 0.4)
 
 
 def test_colour_shift_sees_a_cast_and_a_dimming_but_not_fine_structure() -> None:
