@@ -62,9 +62,9 @@ def sweep_controls(control: int, steps: int) -> Floats:
 class BandSearch:
     """Looks for controls whose variants fall inside a band of similarity, many at a time.
 
-    Similarity falls with the distance of the control from 0. So each random direction is a line on which to bisect:
-    too alike, farther out; too different, closer in. All directions advance together, a batch a round; one that is
-    settled, or cannot be, leaves, and a new one takes its place while rounds are left.
+    Similarity falls with the distance of the control from 0. So through each random control runs a path from 0 to a
+    corner of the cube, on which to bisect: too alike, farther out; too different, closer in. All advance together,
+    a batch a round; one that is settled, or cannot be, leaves, and a new one takes its place while rounds are left.
 
     Ask `propose` for controls, tell `report` the similarities that came of them, until `done`.
 
@@ -76,14 +76,11 @@ class BandSearch:
         rounds: most rounds to take.
     """
 
-    STEPS = 4
-    """Bisections of one direction before it is given up."""
-
     def __init__(self, seed: int, count: int, strength: float, low: float, high: float, rounds: int) -> None:
         self._random = np.random.Generator(np.random.PCG64(seed))
         self._strength = np.float32(strength)
         self._count, self._low, self._high, self._rounds = count, low, high, rounds
-        self._lines: list[_Line] = []
+        self._paths: list[_Path] = []
         self.found = 0
         self.tries = 0
 
@@ -94,9 +91,9 @@ class BandSearch:
 
     def propose(self) -> Floats:
         """The controls [k, 10] to try next, at most as many as are still to be found."""
-        missing = self._count - self.found - len(self._lines)
-        self._lines += [_Line(control * self._strength, self._strength) for control in _uniform(self._random, missing)]
-        return np.stack([line.control for line in self._lines])
+        missing = self._count - self.found - len(self._paths)
+        self._paths += [_Path(control, self._strength) for control in _uniform(self._random, missing)]
+        return np.stack([path.control for path in self._paths])
 
     def report(self, similarities: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Take the similarities [k] of what was proposed; returns which of them [k] are inside the band."""
@@ -105,38 +102,38 @@ class BandSearch:
         self.tries += len(similarities)
         self._rounds -= 1
         left = []
-        for line, similarity, hit in zip(self._lines, similarities.tolist(), inside.tolist(), strict=True):
+        for path, similarity, hit in zip(self._paths, similarities.tolist(), inside.tolist(), strict=True):
             if not hit:
-                line.narrow(too_alike=similarity > self._high)
-                if line.steps < self.STEPS and line.wide:
-                    left.append(line)
-        self._lines = left
+                path.narrow(too_alike=similarity > self._high)
+                if path.open:
+                    left.append(path)
+        self._paths = left
         return inside
 
 
-class _Line:
-    """One direction, and the stretch of it where the band may lie, in multiples of the first control."""
+class _Path:
+    """From control 0 (place 0) straight to a random control (1), and on to the corner of the cube beyond it (2)."""
 
-    def __init__(self, control: Floats, strength: np.float32) -> None:
-        self._direction = control
-        self._strength = strength
-        self._near = 0.0
-        self._far = float(strength / max(float(np.abs(control).max()), 1e-6))  # where it leaves the cube
-        self._place = min(1.0, self._far)
-        self.steps = 0
+    def __init__(self, direction: Floats, strength: np.float32) -> None:
+        self._middle = direction * strength
+        self._corner = np.copysign(strength, direction)
+        self._near, self._far = 0.0, 2.0
+        self._place = 1.0
 
     @property
     def control(self) -> Floats:
-        point: Floats = np.clip(self._direction * np.float32(self._place), -self._strength, self._strength)
+        if self._place <= 1:
+            point: Floats = self._middle * np.float32(self._place)
+        else:
+            point = self._middle + (self._corner - self._middle) * np.float32(self._place - 1)
         return point
 
     @property
-    def wide(self) -> bool:
-        """Whether there is still anything between the ends."""
-        return self._far - self._near > 1e-3
+    def open(self) -> bool:
+        """Whether there is still a stretch worth looking at."""
+        return self._far - self._near > 0.02
 
     def narrow(self, too_alike: bool) -> None:
-        self.steps += 1
         if too_alike:
             self._near = self._place
         else:

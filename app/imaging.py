@@ -27,6 +27,9 @@ REDUCED_SIDE = 1600
 SYNTHETIC = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 """IPTC digital source type of media made by a trained model."""
 
+SIDEWAYS = (5, 6, 7, 8)
+"""EXIF orientations of a picture that was stored with width and height exchanged."""
+
 # The size limit is ours (it answers with a problem, where Pillow's would only warn).
 Image.MAX_IMAGE_PIXELS = None
 
@@ -113,9 +116,9 @@ def read_photo(data: bytes, max_pixels: int, reduced: bool = True) -> Photo:
             shrink = REDUCED_SIDE / max(width, height)
             image.draft(None, (math.ceil(width * shrink), math.ceil(height * shrink)))
         image.load()
-        upright = ImageOps.exif_transpose(image)
-        if upright.width < upright.height != width < height:
+        if image.getexif().get(ExifTags.Base.Orientation, 1) in SIDEWAYS:
             width, height = height, width
+        upright = ImageOps.exif_transpose(image)
         return Photo(_rgb(upright), width, height)
     except Exception as error:
         raise NotAnImage("The picture is damaged or incomplete.") from error
