@@ -46,7 +46,7 @@ export class Controls {
     return this.set(this.sliders.map(() => 0));
   }
 
-  #slider({ index, name, effect }) {
+  #slider({ index, label, effect }) {
     const input = element("input", {
       type: "range", id: `control-${index}`, min: -1, max: 1, step: 0.01, value: 0, "aria-describedby": `effect-${index}`,
     });
@@ -55,7 +55,7 @@ export class Controls {
       output.textContent = written(Number(input.value));
       input.setAttribute("aria-valuetext", output.textContent);
     };
-    const explain = () => { byId("effect").textContent = `${name}: ${effect}`; };
+    const explain = () => { byId("effect").textContent = `${label}: ${effect}`; };
     input.addEventListener("input", () => {
       show();
       explain();
@@ -63,7 +63,7 @@ export class Controls {
     });
     input.addEventListener("focus", explain);
     input.addEventListener("keydown", (event) => {
-      // A hundredth a key press is fine work; Page Up and Page Down make a tenth of it, Delete goes back to the middle.
+      // Arrows and Page Up and Down are the browser's; Delete goes back to the middle.
       if (event.key === "Delete" || event.key === "Backspace") {
         event.preventDefault();
         input.value = 0;
@@ -76,7 +76,7 @@ export class Controls {
     });
     show();
     const row = element("div", { class: "slider" },
-      element("label", { for: input.id }, name), output, input, element("span", { class: "hearing", id: `effect-${index}` }, effect));
+      element("label", { for: input.id }, label), output, input, element("span", { class: "hearing", id: `effect-${index}` }, effect));
     return { row, input, show };
   }
 
@@ -101,7 +101,7 @@ export class Controls {
       [this.variant] = answer.variants;
       picture.src = addressOf(this.variant);
       const still = this.values.every((value) => value === 0);
-      picture.alt = still ? "The face redrawn, all controls at zero" : `The face redrawn with its controls moved`;
+      picture.alt = still ? "The face redrawn, all controls at zero" : "The face redrawn with its controls moved";
       byId("live-reading").replaceChildren(
         reading(this.variant.similarity, this.model),
         element("p", { class: "muted" }, "against the face with all controls at zero"),

@@ -12,9 +12,10 @@ export const fileName = (variant, id) =>
 /**
  * A tile.
  * @param {object} variant as the service answers it.
- * @param {{id: string, model: object, title: string, use: (control: number[]) => void}} options
+ * @param {{id: string, model: object, title: string, short?: string, use: (control: number[]) => void}} options
+ *   `title` names the tile, `short` is what stands below it.
  */
-export function tile(variant, { id, model, title, use }) {
+export function tile(variant, { id, model, title, short = title, use }) {
   const picture = element("img", {
     class: "face", src: addressOf(variant), width: variant.width, height: variant.height,
     alt: `${title}, a synthetic face, similarity ${written(variant.similarity)}`,
@@ -22,7 +23,7 @@ export function tile(variant, { id, model, title, use }) {
   return element("li", { class: "tile" },
     picture,
     element("div", { class: "tile-row" },
-      element("span", { class: "tile-title", "aria-hidden": "true" }, title),
+      element("span", { class: "tile-title", "aria-hidden": "true" }, short),
       element("button", {
         type: "button", class: "button small", "aria-label": `Move the sliders to ${title}`, title: "Move the sliders here", click: () => use(variant.control),
       }, icon("sliders")),

@@ -141,6 +141,7 @@ async function start() {
   showView(false);
   try {
     const model = await (await call("v1/model")).json();
+    for (const control of model.controls) control.label = control.name.charAt(0).toUpperCase() + control.name.slice(1);
     const use = (control) => {
       parts.controls.set(control);
       byId("controls").scrollIntoView({ block: "nearest", behavior: "smooth" });

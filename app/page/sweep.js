@@ -16,7 +16,7 @@ export class Sweep {
     this.use = use;
     this.subject = null;
     this.made = null;
-    byId("sweep-control").replaceChildren(...model.controls.map(({ index, name }) => element("option", { value: index }, name)));
+    byId("sweep-control").replaceChildren(...model.controls.map(({ index, label }) => element("option", { value: index }, label)));
     byId("sweep-form").addEventListener("submit", (event) => {
       event.preventDefault();
       this.make();
@@ -36,7 +36,10 @@ export class Sweep {
   }
 
   #ask({ control, steps }, subject, options) {
-    if (subject.photo) return call("v1/sweep", { form: { image: subject.photo, face: subject.index, control, steps }, ...options });
+    if (subject.photo) {
+      const { name } = this.model.controls[control];
+      return call("v1/sweep", { form: { image: subject.photo, face: subject.index, control: name, steps }, ...options });
+    }
     // There is no photograph behind a random identity: the same controls, spelt out.
     const controls = Array.from({ length: steps }, (_, step) =>
       this.model.controls.map(({ index }) => (index === control ? -1 + (2 * step) / (steps - 1) : 0)));
@@ -56,18 +59,19 @@ export class Sweep {
     byId("make-sweep").setAttribute("aria-busy", "true");
     try {
       const parameters = { control: Number(byId("sweep-control").value), steps: Number(byId("steps").value) };
-      const { name } = this.model.controls[parameters.control];
+      const { label } = this.model.controls[parameters.control];
       waiting(grid, parameters.steps);
       const answer = await (await this.#ask(parameters, subject, { signal: request.signal })).json();
       if (this.request !== request) return;
       this.made = { parameters, subject, id: answer.id };
       fill(grid, answer.variants.map((variant) => tile(variant, {
-        id: answer.id, model: this.model, title: `${name} ${written(variant.control[parameters.control])}`, use: this.use,
+        id: answer.id, model: this.model, title: `${label} ${written(variant.control[parameters.control])}`,
+        short: written(variant.control[parameters.control]), use: this.use,
       })));
       const against = subject.photo ? "your photograph" : "the face with all controls at zero";
-      byId("sweep-words").textContent = `${name}, ${plural(answer.variants.length, "step")}. Measured against ${against}.`;
+      byId("sweep-words").textContent = `${label}, ${plural(answer.variants.length, "step")}. Measured against ${against}.`;
       byId("sweep-summary").hidden = false;
-      announce(`Sweep of ${name} is ready`);
+      announce(`Sweep of ${label} is ready`);
     } catch (error) {
       if (error.name === "AbortError" || this.request !== request) return;
       fill(grid, []);
