@@ -29,6 +29,7 @@ class Engine:
         detector: finds faces; to be called in a thread.
         encoder: batcher, faces [n, 128, 128, 3] -> identities [n, 70], embeddings [n, 192].
         decoder: batcher, identities [n, 70], controls [n, 10] -> images [n, 128, 128, 3], embeddings [n, 192].
+        recognizer: batcher, faces [n, 128, 128, 3] -> embeddings [n, 192].
     """
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
@@ -56,6 +57,8 @@ class Engine:
         )
         self.encoder = batcher("encoder", self.generator.encode)
         self.decoder = batcher("decoder", self.generator.decode)
+        self.recognizer = batcher("recognizer", lambda faces: (self.generator.recognizer(faces),))
+        self._batchers = (self.encoder, self.decoder, self.recognizer)
         metrics.model(self.manifest.name, self.manifest.version, self.device)
 
     @property
@@ -65,11 +68,11 @@ class Engine:
 
     def start(self) -> None:
         """Start the batchers on the running event loop."""
-        self.encoder.start()
-        self.decoder.start()
+        for batcher in self._batchers:
+            batcher.start()
 
     async def close(self) -> None:
         """Stop the batchers."""
-        await self.encoder.close()
-        await self.decoder.close()
+        for batcher in self._batchers:
+            await batcher.close()
         self._compute.shutdown(wait=False)

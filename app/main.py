@@ -12,6 +12,7 @@ from app import __version__, logs, problems
 from app.draining import ready_until_stopped
 from app.metrics import Metrics
 from app.routes import ROUTERS
+from app.routes.inference_protocol import ProtocolErrors
 from app.routes.middleware import Envelope
 from app.service import Service
 from app.settings import Settings
@@ -62,6 +63,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             expose_headers=["*"],
         )
     app.add_middleware(Envelope, settings=settings, metrics=metrics)
+    app.add_middleware(ProtocolErrors)
     return app
 
 
