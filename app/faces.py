@@ -32,7 +32,12 @@ EMBEDDING_SIZE = 192
 
 MIN_SCORE = 0.6
 MIN_OVERLAP = 0.3
-RETRY_MARGIN = 0.3
+SECOND_LOOK = 3.5
+"""Side of the square in which a face is looked at again, in sides of its box.
+
+Key points are best where a face takes about a quarter of the picture. Measured on 150 tight portraits, distance to the
+key points of the mirrored portrait in eye distances: 0.185 as they are, 0.083 with a margin of 0.3, 0.050 with 0.5,
+0.038 with 1.0 (edge repeated)."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,11 @@ class Face:
         return float(abs(np.dot(nose - (right + left) / 2, along)) / max(self.eye_distance, 1e-6))
 
     @property
+    def centre(self) -> NDArray[np.float64]:
+        """Middle of the box, (x, y)."""
+        return np.array([self.box[0] + self.box[2], self.box[1] + self.box[3]]) / 2
+
+    @property
     def area(self) -> float:
         """Area of the box in square pixels."""
         return (self.box[2] - self.box[0]) * (self.box[3] - self.box[1])
@@ -75,7 +85,7 @@ class Face:
 class Detector:
     """BlazeFace (Bazarevsky et al. 2019), the rear-camera net, then the full-range net for small faces.
 
-    A face that fills the whole picture escapes both; so a picture with no face is tried once more with a margin.
+    A face that fills the whole picture escapes both; so a picture with no face is tried once more from further away.
     """
 
     def __init__(self, models: Path, device: Device = "auto", threads: int = 0) -> None:
@@ -84,37 +94,46 @@ class Detector:
 
     def __call__(self, image: Image.Image) -> list[Face]:
         """Find the faces of an RGB picture, largest first."""
-        for network, margin in ((self._near, 0.0), (self._far, 0.0), (self._near, RETRY_MARGIN)):
-            if faces := self._detect(network, image, margin):
+        centre, side = np.array(image.size) / 2, float(max(image.size))
+        for network, distance in ((self._near, 1.0), (self._far, 1.0), (self._near, SECOND_LOOK)):
+            if faces := self._look(network, image, centre, side * distance, edge=distance > 1):
                 return sorted(faces, key=lambda face: face.area, reverse=True)
         return []
+
+    def refine(self, image: Image.Image, face: Face) -> Face | None:
+        """Look at one face again, from where its key points come out best; None if it was no face after all."""
+        width, height = face.box[2] - face.box[0], face.box[3] - face.box[1]
+        again = self._look(self._near, image, face.centre, SECOND_LOOK * max(width, height), edge=True)
+        near = [other for other in again if np.linalg.norm(other.centre - face.centre) < max(width, height) / 2]
+        return min(near, key=lambda other: float(np.linalg.norm(other.centre - face.centre)), default=None)
 
     def warm(self) -> None:
         """Run both nets once, so that no request pays for it."""
         self(Image.new("RGB", (FRAME_SIZE, FRAME_SIZE)))
 
-    def _detect(self, network: Network, image: Image.Image, margin: float) -> list[Face]:
+    def _look(
+        self, network: Network, image: Image.Image, centre: NDArray[np.float64], side: float, *, edge: bool
+    ) -> list[Face]:
+        """The faces in a square of the picture; beyond the picture it is black, or the edge is repeated."""
         size = next(iter(network.inputs.values()))[1]
-        # The net sees a square: the picture in its middle, `margin` of the longer side around it.
-        side = max(image.size) * (1 + 2 * margin)
-        scale = size / side
-        small = image.resize(
-            (max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.BILINEAR
-        )
-        left, top = (size - small.width) // 2, (size - small.height) // 2
-        canvas = Image.new("RGB", (size, size))
-        canvas.paste(small, (left, top))
-        pixels = np.asarray(canvas, np.float32)[None] / 127.5 - 1
-        regressors, logits = (np.asarray(output)[0] for output in network(pixels))
+        scale, corner = size / side, centre - side / 2
+        # The pixels of the square, [low, high), whose centres lie in the picture; at least one each way.
+        low = np.clip(np.ceil(-corner * scale - 0.5), 0, size - 1).astype(int)
+        high = np.clip(np.floor((np.array(image.size) - corner) * scale + 0.5), low + 1, size).astype(int)
+        box = np.clip(np.concatenate([corner + low / scale, corner + high / scale]), 0, np.tile(image.size, 2))
+        small = image.resize(tuple(high - low), Image.Resampling.BILINEAR, box=tuple(box))
+        margins = ((low[1], size - high[1]), (low[0], size - high[0]), (0, 0))
+        canvas = np.pad(np.asarray(small), margins, mode="edge" if edge else "constant")
+        regressors, logits = (np.asarray(output)[0] for output in network(canvas.astype(np.float32)[None] / 127.5 - 1))
         scores = 1 / (1 + np.exp(-np.clip(logits[:, 0].astype(np.float64), -50, 50)))
         keep = scores >= MIN_SCORE
         rows = regressors[keep].reshape(-1, 8, 2).astype(np.float64)  # centre, size, six points
         rows[:, 0] += _anchors(size)[keep]
         rows[:, 2:] += _anchors(size)[keep][:, None]
-        to_photo = np.array([image.width / small.width, image.height / small.height])
-        rows[:, 0] -= (left, top)
-        rows[:, 2:] -= (left, top)
-        return _merge(rows * to_photo, scores[keep])
+        rows /= scale
+        rows[:, 0] += corner
+        rows[:, 2:] += corner
+        return _merge(rows, scores[keep])
 
 
 class Recognizer:

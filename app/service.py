@@ -430,7 +430,8 @@ class Service:
             digest = hashlib.sha256(data).hexdigest()
             photo = read_photo(data, self.settings.max_pixels)
         with self.metrics.stage("detect"):
-            found = list(enumerate(detector(photo.image)))
+            looked = (detector.refine(photo.image, face) for face in detector(photo.image))
+            found = list(enumerate(face for face in looked if face))
         if not found:
             raise NoFace("No face was found. Send a photograph in which a face is visible, upright and well lit.")
         if choice == "largest":
@@ -438,7 +439,7 @@ class Service:
         elif choice != "all":
             if choice >= len(found):
                 raise FaceNotFound(
-                    f"The highest face index in this photograph is {len(found) - 1}, not {choice}; 0 is the largest face."
+                    f"Face {choice} was asked for; the last in this photograph is {len(found) - 1}, the largest is 0."
                 )
             found = found[choice : choice + 1]
         least = self.settings.min_eye_distance / photo.scale
