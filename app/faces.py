@@ -32,6 +32,7 @@ EMBEDDING_SIZE = 192
 
 MIN_SCORE = 0.6
 MIN_OVERLAP = 0.3
+MAX_FACES = 64
 SECOND_LOOK = 3.5
 """Side of the square in which a face is looked at again, in sides of its box.
 
@@ -72,6 +73,11 @@ class Face:
         return np.array([self.box[0] + self.box[2], self.box[1] + self.box[3]]) / 2
 
     @property
+    def width(self) -> float:
+        """The longer side of the box, in pixels of the photograph."""
+        return max(self.box[2] - self.box[0], self.box[3] - self.box[1])
+
+    @property
     def area(self) -> float:
         """Area of the box in square pixels."""
         return (self.box[2] - self.box[0]) * (self.box[3] - self.box[1])
@@ -86,6 +92,8 @@ class Detector:
     """BlazeFace (Bazarevsky et al. 2019), the rear-camera net, then the full-range net for small faces.
 
     A face that fills the whole picture escapes both; so a picture with no face is tried once more from further away.
+    Each face is then looked at again from the distance at which its key points come out best, and what is not found
+    again was no face: a cat or a cup may pass one look, but not two.
     """
 
     def __init__(self, models: Path, device: Device = "auto", threads: int = 0) -> None:
@@ -93,19 +101,26 @@ class Detector:
         self._far = Network(models / "face_detector_full_range.onnx", device, threads)
 
     def __call__(self, image: Image.Image) -> list[Face]:
-        """Find the faces of an RGB picture, largest first."""
+        """Find the faces of an RGB picture, largest first; at most `MAX_FACES`."""
+        faces: list[Face] = []
+        for first in self.first_look(image)[:MAX_FACES]:
+            face = self._second_look(image, first)
+            if face and all(np.linalg.norm(face.centre - other.centre) > other.width / 2 for other in faces):
+                faces.append(face)
+        return sorted(faces, key=lambda face: face.area, reverse=True)
+
+    def first_look(self, image: Image.Image) -> list[Face]:
+        """What looks like a face in the picture as a whole, largest first; key points are rough."""
         centre, side = np.array(image.size) / 2, float(max(image.size))
         for network, distance in ((self._near, 1.0), (self._far, 1.0), (self._near, SECOND_LOOK)):
             if faces := self._look(network, image, centre, side * distance, edge=distance > 1):
                 return sorted(faces, key=lambda face: face.area, reverse=True)
         return []
 
-    def refine(self, image: Image.Image, face: Face) -> Face | None:
-        """Look at one face again, from where its key points come out best; None if it was no face after all."""
-        width, height = face.box[2] - face.box[0], face.box[3] - face.box[1]
-        again = self._look(self._near, image, face.centre, SECOND_LOOK * max(width, height), edge=True)
-        near = [other for other in again if np.linalg.norm(other.centre - face.centre) < max(width, height) / 2]
-        return min(near, key=lambda other: float(np.linalg.norm(other.centre - face.centre)), default=None)
+    def _second_look(self, image: Image.Image, first: Face) -> Face | None:
+        again = self._look(self._near, image, first.centre, SECOND_LOOK * first.width, edge=True)
+        near = [face for face in again if np.linalg.norm(face.centre - first.centre) < first.width / 2]
+        return min(near, key=lambda face: float(np.linalg.norm(face.centre - first.centre)), default=None)
 
     def warm(self) -> None:
         """Run both nets once, so that no request pays for it."""

@@ -14,6 +14,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, TypeVar
@@ -175,18 +176,23 @@ class Variants:
 
     async def _drawn(self) -> AsyncIterator[tuple[list[list[float]], Bytes, Floats]]:
         """Controls, images and embeddings as they are decoded; of a search only the hits."""
+        stage = self._service.metrics.stage
         if self.search is None:
             done = 0
             rows = np.asarray(self._controls, np.float32)
             identities = np.broadcast_to(self._identity, (len(rows), len(self._identity)))
-            async for images, embeddings in self.engine.decoder.stream(identities, rows, deadline=self._deadline):
+            parts = self.engine.decoder.stream(identities, rows, deadline=self._deadline)
+            while done < len(rows):
+                with stage("decode"):
+                    images, embeddings = await anext(parts)
                 yield self._controls[done : done + len(images)], images, embeddings
                 done += len(images)
             return
         while not self.search.done:
             controls = self.search.propose()
             identities = np.broadcast_to(self._identity, (len(controls), len(self._identity)))
-            images, embeddings = await self.engine.decoder.run(identities, controls, deadline=self._deadline)
+            with stage("decode"):
+                images, embeddings = await self.engine.decoder.run(identities, controls, deadline=self._deadline)
             # Judged as it will be reported, so that rounding cannot put a hit outside the band.
             hits = self.search.report(np.array(similarity(embeddings, self._embedding)))
             if hits.any():
@@ -293,9 +299,10 @@ class Service:
         engine, deadline = self.engine, self._deadline()
         with self.gate.hold(request.images):
             identity = np.asarray(request.identity, np.float32)
-            _, embeddings = await engine.decoder.run(
-                identity[None], np.zeros((1, CONTROL_SIZE), np.float32), deadline=deadline
-            )
+            with self.metrics.stage("decode"):
+                _, embeddings = await engine.decoder.run(
+                    identity[None], np.zeros((1, CONTROL_SIZE), np.float32), deadline=deadline
+                )
             yield self._sampled(engine, request, identity, embeddings[0], None, deadline)
 
     @asynccontextmanager
@@ -365,7 +372,7 @@ class Service:
         """
         try:
             async with asyncio.timeout_at(deadline if deadline < math.inf else None):
-                return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+                return await asyncio.get_running_loop().run_in_executor(self._threads, copy_context().run, work)
         except TimeoutError:
             raise DeadlineExceeded from None
 
@@ -430,8 +437,7 @@ class Service:
             digest = hashlib.sha256(data).hexdigest()
             photo = read_photo(data, self.settings.max_pixels)
         with self.metrics.stage("detect"):
-            looked = (detector.refine(photo.image, face) for face in detector(photo.image))
-            found = list(enumerate(face for face in looked if face))
+            found = list(enumerate(detector(photo.image)))
         if not found:
             raise NoFace("No face was found. Send a photograph in which a face is visible, upright and well lit.")
         if choice == "largest":

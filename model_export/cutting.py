@@ -96,10 +96,10 @@ class Cutter:
         return np.concatenate(parts) if parts else np.empty((0, 192), np.float32)
 
     def _find(self, image: Image.Image) -> Face:
-        for found in self._detect(image):
-            if face := self._detect.refine(image, found):
-                return face
-        raise UnusablePicture("no face")
+        faces = self._detect(image)
+        if not faces:
+            raise UnusablePicture("no face")
+        return faces[0]
 
 
 def read_picture(data: bytes) -> Image.Image:

@@ -52,7 +52,7 @@ def test_the_second_look_makes_a_mirrored_chip_the_mirrored_face(cutter):
         return np.abs(cut(TIGHT).astype(int) - cut(ImageOps.mirror(TIGHT))[:, ::-1]).mean()
 
     detect = Detector(MODELS, "cpu", 1)
-    at_once = difference(lambda image: align(image, detect(image)[0]))
+    at_once = difference(lambda image: align(image, detect.first_look(image)[0]))
     assert difference(lambda image: cutter.cut(encode(image))[0]) < at_once / 2
 
 
