@@ -17,9 +17,15 @@ let subject = null;
 let parts = null;
 let intake = null;
 
-const view = () => (VIEWS.includes(location.hash.slice(1)) ? location.hash.slice(1) : "make");
+let open = "make";
+
+const view = () => open;
 
 function showView(focus) {
+  const asked = location.hash.slice(1) || "make";
+  // Other fragments, as that of the link that skips the header, lead to places within the view that is open.
+  if (!VIEWS.includes(asked)) return;
+  open = asked;
   for (const name of VIEWS) byId(`${name}-view`).hidden = name !== view();
   for (const link of document.querySelectorAll(".view-link")) {
     if (link.hash === `#${view()}`) link.setAttribute("aria-current", "page");

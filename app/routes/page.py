@@ -1,6 +1,6 @@
 """`GET /`: the built-in page, and the files it is made of.
 
-They are few and small, so they are read once and answered from memory: no path of a request ever reaches the file system.
+They are few and small, so they are read once and answered from memory: no request's path reaches the file system.
 """
 
 from __future__ import annotations

@@ -1,0 +1,165 @@
+"""A running service with the shipped models, and a browser to look at it with."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
+from skimage import data
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PATIENCE = 30_000  # Milliseconds; machines that run tests are often busy.
+
+expect.set_options(timeout=PATIENCE)
+
+
+def find_browser() -> str:
+    """Where a Chromium is; skips the test where there is none."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    found = next(filter(None, map(shutil.which, names)), None)
+    if found is None:
+        pytest.skip("there is no Chromium on this machine, so the page cannot be looked at: apt-get install chromium")
+    return found
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a service that runs in a process of its own."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = tmp_path_factory.mktemp("service") / "log"
+    settings = {"LOOKALIKE_PORT": str(port), "LOOKALIKE_DEVICE": "cpu", "LOOKALIKE_THREADS": "1"}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LOOKALIKE_")} | settings
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "app", "serve"], env=environment, stdout=output, stderr=output
+        )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 60
+        while not _ready(address):
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.1)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _ready(address: str) -> bool:
+    try:
+        return httpx.get(f"{address}/health/ready").is_success
+    except httpx.TransportError:
+        return False
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Files as people have them: one face, two faces, none, and something that is no picture."""
+    folder = tmp_path_factory.mktemp("photos")
+    astronaut = Image.fromarray(data.astronaut())
+    pair = Image.new("RGB", (900, 512), "grey")
+    pair.paste(astronaut, (0, 0))
+    pair.paste(ImageOps.mirror(astronaut).resize((388, 388)), (512, 100))
+    files = {name: folder / f"{name}.jpg" for name in ("face", "pair", "coffee")} | {"text": folder / "notes.txt"}
+    astronaut.save(files["face"], quality=92)
+    pair.save(files["pair"], quality=92)
+    Image.fromarray(np.ascontiguousarray(data.coffee())).save(files["coffee"], quality=92)
+    files["text"].write_text("This is not a picture.\n")
+    return files
+
+
+@pytest.fixture(scope="session")
+def player() -> Iterator[Playwright]:
+    """Playwright."""
+    with sync_playwright() as playing:
+        yield playing
+
+
+@pytest.fixture(scope="session")
+def browser(player: Playwright) -> Iterator[Browser]:
+    """Debian's Chromium, or another that is there."""
+    browser = player.chromium.launch(executable_path=find_browser(), headless=True, args=FLAGS)
+    yield browser
+    browser.close()
+
+
+class Visitor:
+    """Somebody with the page open, who notices what goes wrong on it.
+
+    Args:
+        context: a fresh profile of the browser.
+        service: the address of the service.
+    """
+
+    def __init__(self, context: BrowserContext, service: str) -> None:
+        self.service = service
+        self.page: Page = context.new_page()
+        self.page.set_default_timeout(PATIENCE)
+        self.complaints: list[str] = []
+        self.asked: list[str] = []
+        self.refusals: set[int] = set()
+        """Statuses that the test provokes; the browser writes a line about each."""
+        self.page.on("console", lambda message: self._hear(message.type, message.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", lambda request: self.asked.append(request.url))
+
+    def _hear(self, kind: str, text: str) -> None:
+        provoked = text.startswith("Failed to load resource") and any(f"of {code} " in text for code in self.refusals)
+        if kind in ("error", "warning") and not provoked:
+            self.complaints.append(text)
+
+    def open(self, view: str = "") -> Page:
+        """Open the page, and wait until it knows the model."""
+        self.page.goto(f"{self.service}/{view}")
+        expect(self.page.locator("body[data-ready]")).to_be_attached()
+        return self.page
+
+    def give(self, photo: Path) -> Page:
+        """Choose a photograph, and wait for its look-alikes."""
+        self.page.set_input_files("#photo-file", photo)
+        self.settle()
+        return self.page
+
+    def settle(self) -> None:
+        """Wait until the page has drawn all it was asked for."""
+        expect(self.page.locator("#variants-summary")).to_be_visible()
+        expect(self.page.locator("main [aria-busy]")).to_have_count(0)
+
+    def check(self) -> None:
+        """Nothing went wrong, and nobody else was asked for anything."""
+        assert not self.complaints
+        own = (f"{self.service}/", "data:image/", f"blob:{self.service}/")
+        assert [url for url in self.asked if not url.startswith(own)] == []
+
+
+@pytest.fixture
+def visitor(request: pytest.FixtureRequest, browser: Browser, service: str) -> Iterator[Visitor]:
+    """A visitor with a desktop screen, or with what the test's parameter says (as `Browser.new_context` takes it)."""
+    options = {"viewport": {"width": 1280, "height": 900}} | getattr(request, "param", {})
+    context = browser.new_context(accept_downloads=True, **options)
+    visitor = Visitor(context, service)
+    yield visitor
+    context.close()
+    visitor.check()

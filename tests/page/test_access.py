@@ -1,0 +1,114 @@
+"""The page without a mouse, for a screen reader, on a phone, in the dark."""
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
+
+DARK = {"color_scheme": "dark"}
+PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
+
+
+def tab_to(page, locator, most=40):
+    for _ in range(most):
+        page.keyboard.press("Tab")
+        if locator.evaluate("element => element === document.activeElement"):
+            return
+    raise AssertionError(f"the Tab key does not reach {locator}")
+
+
+def test_everything_can_be_done_with_the_keyboard(visitor):
+    page = visitor.open()
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("main")).to_be_focused()
+
+    tab_to(page, page.locator("#photo-file"), 1)
+    tab_to(page, page.get_by_role("button", name="Use the camera"), 1)
+    tab_to(page, page.get_by_role("button", name="Random identity"), 1)
+    page.keyboard.press("Enter")
+    visitor.settle()
+
+    first = page.locator("#sliders input").first
+    tab_to(page, first, 5)
+    page.keyboard.press("End")
+    expect(page.locator("#sliders output").first).to_have_text("1.00")
+    assert first.get_attribute("aria-valuetext") == "1.00"
+    page.keyboard.press("Delete")
+    expect(page.locator("#sliders output").first).to_have_text("0.00")
+
+    tab_to(page, page.get_by_label("How many"), 12)
+    page.keyboard.press("Control+A")
+    page.keyboard.type("2")
+    page.keyboard.press("Enter")
+    expect(page.locator("#variants .tile")).to_have_count(2)
+    visitor.settle()
+    tab_to(page, page.get_by_role("button", name="Move the sliders to Look-alike 2"))
+    page.keyboard.press("Enter")
+    expect(page.locator("#status")).to_have_text("The sliders are moved")
+    expect(page.locator("#sliders output").first).not_to_have_text("0.00")
+    tab_to(page, page.get_by_role("button", name="Download Look-alike 2"), 1)
+    with page.expect_download():
+        page.keyboard.press("Enter")
+    tab_to(page, page.get_by_role("button", name="Sweep"), 4)
+    page.keyboard.press("Enter")
+    expect(page.locator("#sweep .tile:not(.ghost)")).to_have_count(9)
+
+
+def test_a_face_is_chosen_with_the_keyboard(visitor, photos):
+    page = visitor.open()
+    visitor.give(photos["pair"])
+    second = page.get_by_role("button", name="Face 2 of 2")
+    tab_to(page, second)
+    page.keyboard.press("Space")
+    expect(second).to_have_attribute("aria-pressed", "true")
+    expect(second).to_be_focused()
+    visitor.settle()
+
+
+@pytest.mark.parametrize(
+    "visitor", [{}, DARK, PHONE, PHONE | DARK], indirect=True, ids=["light", "dark", "phone", "phone dark"]
+)
+def test_an_audit_finds_nothing(visitor, photos):
+    visitor.refusals = {422}
+    page = visitor.open()
+    page.emulate_media(reduced_motion="reduce")
+    audit = Axe()
+    assert audit.run(page).response["violations"] == []
+    page.set_input_files("#photo-file", photos["coffee"])
+    expect(page.locator("#source-notice")).to_be_visible()
+    assert audit.run(page).response["violations"] == []
+    visitor.give(photos["pair"])
+    page.get_by_label("Similarity", exact=True).select_option("between")
+    page.get_by_role("button", name="Sweep").click()
+    expect(page.locator("#sweep-summary")).to_be_visible()
+    assert audit.run(page).response["violations"] == []
+    page.get_by_role("link", name="Compare").click()
+    page.set_input_files("#probe-file", photos["face"])
+    expect(page.locator("#compare-result")).to_be_visible()
+    assert audit.run(page).response["violations"] == []
+
+
+@pytest.mark.parametrize("visitor", [PHONE], indirect=True)
+def test_a_narrow_phone_never_scrolls_sideways(visitor, photos):
+    page = visitor.open()
+
+    def fits():
+        wide = page.evaluate(
+            "[...document.querySelectorAll('body *')].filter((element) => element.checkVisibility()"
+            " && !element.closest('.hearing, .sprite, .skip') && element.getBoundingClientRect().right > 360.5)"
+            ".map((element) => element.outerHTML.slice(0, 80))"
+        )
+        assert wide == []
+        assert page.evaluate("document.documentElement.scrollWidth") == page.evaluate("innerWidth") == 360
+
+    fits()
+    visitor.give(photos["pair"])
+    page.get_by_label("Similarity", exact=True).select_option("between")
+    page.get_by_role("button", name="Sweep").click()
+    expect(page.locator("#sweep .tile:not(.ghost)")).to_have_count(9)
+    fits()
+    page.get_by_role("link", name="Compare").click()
+    page.set_input_files("#probe-file", photos["face"])
+    expect(page.locator("#compare-result")).to_be_visible()
+    fits()

@@ -1,0 +1,57 @@
+"""The camera, played by a file."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from .conftest import FLAGS, Visitor, find_browser
+
+
+@pytest.fixture
+def filming(player, service, photos, tmp_path):
+    """A visitor who sits before a camera."""
+    film = tmp_path / "film.mjpeg"
+    film.write_bytes(photos["face"].read_bytes() * 3)
+    flags = [
+        "--use-fake-ui-for-media-stream",
+        "--use-fake-device-for-media-stream",
+        f"--use-file-for-fake-video-capture={film}",
+    ]
+    browser = player.chromium.launch(executable_path=find_browser(), headless=True, args=FLAGS + flags)
+    visitor = Visitor(browser.new_context(), service)
+    yield visitor
+    browser.close()
+    visitor.check()
+
+
+def test_a_photograph_is_taken_and_the_camera_goes_off(filming):
+    page = filming.open()
+    page.get_by_role("button", name="Use the camera").click()
+    dialog = page.get_by_role("dialog", name="Camera")
+    expect(dialog.get_by_role("button", name="Take the photograph")).to_be_focused()
+    page.wait_for_function("document.querySelector('#camera-video').videoWidth > 0")
+    page.evaluate("window.tracks = document.querySelector('#camera-video').srcObject.getTracks()")
+    page.keyboard.press("Enter")
+    expect(dialog).to_be_hidden()
+    filming.settle()
+    assert page.locator("#boxes .box").count() == 1
+    assert page.evaluate("tracks.map((track) => track.readyState)") == ["ended"]
+
+
+def test_the_dialog_can_be_left(filming):
+    page = filming.open()
+    page.get_by_role("button", name="Use the camera").click()
+    expect(page.get_by_role("dialog", name="Camera")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog", name="Camera")).to_be_hidden()
+    expect(page.locator("#workspace")).to_be_hidden()
+    expect(page.get_by_role("button", name="Use the camera")).to_be_focused()
+
+
+def test_without_a_camera_the_page_says_what_to_do(visitor):
+    page = visitor.open()
+    page.get_by_role("button", name="Use the camera").click()
+    expect(page.locator("#source-notice")).to_have_text(
+        re.compile("(There is no camera|may not be used).*hoose a photograph")
+    )
