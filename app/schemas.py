@@ -98,7 +98,7 @@ class VariantsParameters(SamplingParameters):
 class SweepParameters(PictureParameters):
     """Parameters of `/v1/sweep`."""
 
-    control: Annotated[int, Field(ge=0, lt=CONTROL_SIZE)] | str = 0
+    control: Annotated[int, Field(ge=0, lt=CONTROL_SIZE)] | str = Field(0, union_mode="left_to_right")
     """Which control to walk: its index, 0..9, or its name from `/v1/model`."""
 
     steps: int = Field(9, ge=2, le=MAX_VARIANTS)

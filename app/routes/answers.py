@@ -99,7 +99,8 @@ async def _stream(request: Request, opened: AbstractAsyncContextManager[Variants
                 async for batch in variants.files():
                     for variant, data in batch:
                         yield shown(variant, data, media_type).model_dump_json().encode() + b"\n"
-            except Exception as error:  # noqa: BLE001 - the status is sent; a line is the only way left to tell
+            except Exception as error:
+                # The status is sent; a line is the only way left to tell.
                 kind, body, _ = problems.describe(error, request.state.request_id)
                 if kind is problems.INTERNAL:
                     log.exception("request failed", extra={"request_id": request.state.request_id})

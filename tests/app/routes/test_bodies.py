@@ -1,0 +1,199 @@
+"""Bodies and parameters that will not do: each gets its clear answer, and never a 5xx."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+ADDRESSES = ["/v1/variants", "/v1/sweep", "/v1/identities"]
+
+
+def problem(answer: Any, status: int, slug: str) -> dict[str, Any]:
+    assert answer.status_code == status, answer.text
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    body: dict[str, Any] = answer.json()
+    assert body["type"] == f"urn:lookalike:problem:{slug}"
+    assert body["status"] == status
+    assert body["title"]
+    assert body["detail"]
+    assert body["request_id"] == answer.headers["X-Request-ID"]
+    assert "Traceback" not in answer.text
+    return body
+
+
+def small_face(portrait: Image.Image, side: int) -> bytes:
+    output = io.BytesIO()
+    portrait.resize((side, side)).save(output, "PNG")
+    return output.getvalue()
+
+
+def vast_png() -> bytes:
+    """30,000 x 30,000 pixels in a few bytes."""
+
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    header = struct.pack(">IIBBBBB", 30000, 30000, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+class TestPhotographs:
+    def test_no_face(self, client: TestClient, landscape: bytes, address: str) -> None:
+        body = problem(client.post(address, files={"image": landscape}), 422, "no-face")
+        assert "photograph" in body["detail"]
+
+    def test_a_face_too_small(self, client: TestClient, portrait: Image.Image, address: str) -> None:
+        answer = client.post(address, files={"image": small_face(portrait, 160)})
+        assert "pixels apart" in problem(answer, 422, "face-too-small")["detail"]
+
+    @pytest.mark.parametrize("form", [True, False])
+    def test_a_text_file(self, client: TestClient, address: str, form: bool) -> None:
+        text = b"Dear Sir or Madam"
+        if form:
+            answer = client.post(address, files={"image": ("face.jpg", text, "image/jpeg")})
+        else:
+            answer = client.post(address, content=text, headers={"Content-Type": "image/jpeg"})
+        problem(answer, 400, "not-an-image")
+
+    def test_an_empty_body(self, client: TestClient, address: str) -> None:
+        assert "empty" in problem(client.post(address), 400, "bad-request")["detail"]
+        for media_type in ("image/jpeg", "image/png", "image/webp"):
+            answer = client.post(address, content=b"", headers={"Content-Type": media_type})
+            assert "empty" in problem(answer, 400, "bad-request")["detail"]
+        assert "'image'" in problem(client.post(address, files={"image": b""}), 400, "bad-request")["detail"]
+
+    @pytest.mark.parametrize("share", [0.2, 0.6, 0.95])
+    def test_a_truncated_jpeg(self, client: TestClient, photo: bytes, address: str, share: float) -> None:
+        answer = client.post(address, files={"image": photo[: int(len(photo) * share)]})
+        assert "incomplete" in problem(answer, 400, "not-an-image")["detail"]
+
+    def test_more_pixels_than_are_accepted(self, client: TestClient, address: str) -> None:
+        body = problem(client.post(address, files={"image": vast_png()}), 413, "too-many-pixels")
+        assert "30000 x 30000" in body["detail"]
+
+    @pytest.mark.parametrize("media_type", ["text/plain", "application/json", "image/gif", "application/octet-stream"])
+    def test_another_media_type(self, client: TestClient, photo: bytes, address: str, media_type: str) -> None:
+        answer = client.post(address, content=photo, headers={"Content-Type": media_type})
+        assert media_type in problem(answer, 415, "unsupported-media-type")["detail"]
+        assert "multipart/form-data" in answer.headers["Accept"]
+
+    def test_a_face_that_is_not_there(self, client: TestClient, photo: bytes, address: str) -> None:
+        problem(client.post(f"{address}?face=1", files={"image": photo}), 422, "face-not-found")
+
+    def test_text_in_place_of_the_file(self, client: TestClient, address: str) -> None:
+        answer = client.post(address, data={"image": "/etc/passwd"}, files={"other": b"x"})
+        problem(answer, 400, "bad-request")
+
+    def test_a_form_without_boundary(self, client: TestClient, photo: bytes, address: str) -> None:
+        answer = client.post(address, content=photo, headers={"Content-Type": "multipart/form-data"})
+        problem(answer, 400, "bad-request")
+
+    def test_an_unknown_file(self, client: TestClient, photo: bytes, address: str) -> None:
+        answer = client.post(address, files={"picture": photo})
+        assert problem(answer, 422, "invalid-parameters")["errors"][0]["name"] == "picture"
+
+    def test_an_unknown_parameter(self, client: TestClient, photo: bytes, address: str) -> None:
+        answer = client.post(f"{address}?colour=red", files={"image": photo})
+        errors = problem(answer, 422, "invalid-parameters")["errors"]
+        assert errors == [{"name": "colour", "message": "is not a parameter of this address"}]
+
+    def test_a_parameter_given_twice(self, client: TestClient, photo: bytes, address: str) -> None:
+        answer = client.post(f"{address}?face=0", data={"face": "0"}, files={"image": photo})
+        assert problem(answer, 422, "invalid-parameters")["errors"][0]["name"] == "face"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("count", "0"),
+        ("count", "65"),
+        ("count", "many"),
+        ("count", "1.5"),
+        ("seed", "-1"),
+        ("seed", "4294967296"),
+        ("strength", "1.1"),
+        ("strength", "nan"),
+        ("strength", "inf"),
+        ("similarity_min", "2"),
+        ("similarity_min", "nan"),
+        ("band", "twin"),
+        ("format", "gif"),
+        ("quality", "0"),
+        ("face", "-1"),
+        ("face", "all"),
+        ("controls", "[]"),
+        ("controls", "[[1,2]]"),
+        ("controls", "[[0,0,0,0,0,0,0,0,0,2]]"),
+        ("controls", "[[0,0,0,0,0,0,0,0,0,NaN]]"),
+        ("controls", '{"a":1}'),
+        ("controls", "[" * 5000),
+        ("controls", "0"),
+    ],
+)
+def test_a_parameter_out_of_range_is_named(client: TestClient, photo: bytes, name: str, value: str) -> None:
+    answer = client.post("/v1/variants", data={name: value}, files={"image": photo})
+    errors = problem(answer, 422, "invalid-parameters")["errors"]
+    assert all(error["name"].split(".")[0] == name for error in errors)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"controls": str([[0] * 10]), "count": 2},
+        {"controls": str([[0] * 10]), "strength": 0.5},
+        {"controls": str([[0] * 10]), "band": "lookalike"},
+        {"band": "lookalike", "similarity_min": 0.1},
+        {"similarity_min": 0.5, "similarity_max": 0.4},
+    ],
+)
+def test_parameters_that_contradict_each_other(client: TestClient, photo: bytes, parameters: dict[str, object]) -> None:
+    problem(client.post("/v1/variants", params=parameters, files={"image": photo}), 422, "invalid-parameters")
+
+
+def test_too_many_bytes(new_client: Callable[..., TestClient], photo: bytes) -> None:
+    client = new_client(max_bytes=len(photo) - 1)
+    headers = {"Content-Type": "image/jpeg"}
+    problem(client.post("/v1/variants", content=photo, headers=headers), 413, "too-many-bytes")
+    problem(client.post("/v1/variants", content=iter([photo]), headers=headers), 413, "too-many-bytes")
+    problem(client.post("/v1/variants", files={"image": photo}), 413, "too-many-bytes")
+    problem(
+        client.post("/v1/render", content=photo, headers={"Content-Type": "application/json"}), 413, "too-many-bytes"
+    )
+
+
+def test_json_is_bounded_more_tightly(client: TestClient) -> None:
+    answer = client.post("/v1/render", content=b"[" * 300_000, headers={"Content-Type": "application/json"})
+    problem(answer, 413, "too-many-bytes")
+
+
+def test_an_unknown_address(client: TestClient) -> None:
+    problem(client.get("/v1/nothing"), 404, "not-found")
+
+
+def test_a_method_that_an_address_does_not_take(client: TestClient) -> None:
+    answer = client.get("/v1/variants")
+    problem(answer, 405, "method-not-allowed")
+    assert answer.headers["Allow"] == "POST"
+
+
+def test_a_large_upload_is_not_spooled_to_disk(
+    client: TestClient, portrait: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = io.BytesIO()
+    portrait.resize((2000, 2000)).save(output, "PNG", compress_level=0)
+    assert len(output.getvalue()) > 10 * 2**20
+
+    def refuse(*arguments: object, **options: object) -> None:
+        pytest.fail("a temporary file was made")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    answer = client.post("/v1/identities", files={"image": output.getvalue()})
+    assert answer.status_code == 200

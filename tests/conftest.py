@@ -1,0 +1,70 @@
+"""What every test may use: real photographs, and the real application on the shipped models."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+from skimage import data
+
+from app.main import create_app
+from app.settings import Settings
+
+
+def encoded(image: Image.Image, form: str = "JPEG", **options: object) -> bytes:
+    output = io.BytesIO()
+    image.save(output, form, **options)
+    return output.getvalue()
+
+
+@pytest.fixture(scope="session")
+def portrait() -> Image.Image:
+    """A photograph of Eileen Collins (NASA, public domain), 512x512."""
+    return Image.fromarray(data.astronaut())
+
+
+@pytest.fixture(scope="session")
+def photo(portrait: Image.Image) -> bytes:
+    return encoded(portrait, quality=95)
+
+
+@pytest.fixture(scope="session")
+def landscape() -> bytes:
+    """A photograph without a face: a rocket on its launch pad."""
+    return encoded(Image.fromarray(data.rocket()))
+
+
+@pytest.fixture(scope="session")
+def group(portrait: Image.Image) -> bytes:
+    """Two faces: the portrait, and to its right a mirrored, brightened one at two thirds of the size."""
+    small = Image.fromarray(np.uint8(np.asarray(portrait)[:, ::-1] * 0.8 + 40)).resize((342, 342))
+    canvas = Image.new("RGB", (512 + 342, 512), "gray")
+    canvas.paste(portrait, (0, 0))
+    canvas.paste(small, (512, 85))
+    return encoded(canvas, quality=95)
+
+
+@pytest.fixture(scope="session")
+def client() -> Iterator[TestClient]:
+    """The application on the shipped models."""
+    with TestClient(create_app(Settings(device="cpu"))) as client:
+        yield client
+
+
+@pytest.fixture
+def new_client() -> Iterator[Callable[..., TestClient]]:
+    """Makes further applications with other settings, for one test."""
+    clients: list[TestClient] = []
+
+    def make(**settings: object) -> TestClient:
+        client = TestClient(create_app(Settings(device="cpu", **settings)), raise_server_exceptions=False)
+        clients.append(client)
+        return client.__enter__()
+
+    yield make
+    for client in clients:
+        client.__exit__(None, None, None)
