@@ -1,4 +1,4 @@
-"""The command line: `python -m app serve`."""
+"""The command line: `python -m app serve`, `augment` and others."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import uvicorn
 from pydantic import ValidationError
 
-from app import __version__, logs, settings
+from app import __version__, augment, logs, settings
 from app.manifest import ModelsInvalid, read_manifest
 from app.metrics import SHARED
 from app.settings import Settings
@@ -26,8 +26,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         name = command.__name__.removeprefix("show_")
         about = (command.__doc__ or "").partition(".")[0]
         commands.add_parser(name, help=about.lower(), description=about + ".").set_defaults(run=command)
-    run: Callable[[], int] = parser.parse_args(arguments).run
-    return run()
+    augment.add_command(commands)
+    chosen = vars(parser.parse_args(arguments))
+    del chosen["command"]
+    run: Callable[..., int] = chosen.pop("run")
+    return run(**chosen)
 
 
 def serve() -> int:

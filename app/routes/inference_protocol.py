@@ -237,7 +237,8 @@ def _read(model: TensorModel, request: InferenceRequest, binary: memoryview) -> 
         raise TensorInvalid(f"input '{missing}' is missing")
     for kind, item in zip(kinds, request.inputs, strict=True):
         kind.check_kind(item.datatype, item.shape)
-    for parameters in (each.parameters for each in (*request.inputs, *request.outputs)):
+    said = [*(item.parameters for item in request.inputs), *(item.parameters for item in request.outputs)]
+    for parameters in said:
         if parameters.shared_memory_region is not None or parameters.classification is not None:
             raise TensorInvalid("shared memory and classification are not supported")
     tensors: Tensors = {}
