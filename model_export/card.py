@@ -1,0 +1,168 @@
+"""The generated tables of `MODEL_CARD.md`: everything between two markers, the prose around them left alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+BEGIN, END = "<!-- evaluation: begin -->", "<!-- evaluation: end -->"
+
+HEADLINES = (
+    ("in_band.rate", "in-band rate, the service's recogniser", "percent"),
+    ("in_band.below", "of the rest: below the band", "percent"),
+    ("in_band.above", "of the rest: above the band", "percent"),
+    ("in_band.judge_taken_for_the_person", "taken for the person by an independent recogniser (FMR 1e-3)", "percent"),
+    ("in_band.similarity_median", "similarity of a variant to its source, median", "number"),
+    ("reconstruction.psnr", "reconstruction (c = 0): PSNR, dB", "number"),
+    ("reconstruction.similarity_median", "reconstruction: similarity, median", "number"),
+    ("reconstruction.above_threshold", "reconstruction: above the threshold at FMR 1e-3", "percent"),
+    ("reconstruction.judge_above_threshold", "the same by the independent recogniser", "percent"),
+    ("diversity.ratio", "diversity: distance among variants / between two people", "number"),
+    ("realism.kernel_over_floor", "realism: kernel distance / train-against-test floor", "number"),
+    ("realism.frechet_over_floor", "realism: Frechet distance / train-against-test floor", "number"),
+    ("control_recoverability.r2_worst", "control recoverability: R² of the worst control", "number"),
+    ("control_recoverability.r2_mean", "control recoverability: R², mean", "number"),
+    ("control_recoverability.nats", "control recoverability: nats", "number"),
+    ("disentanglement.spearman", "disentanglement: rank correlation along sweeps", "number"),
+    ("disentanglement.mutual_information_gap", "disentanglement: mutual information gap", "number"),
+    ("disentanglement.off_diagonal", "disentanglement: response off the diagonal", "number"),
+    ("disentanglement.age_of_control_1.years", "control 1 from -1 to 1: apparent age, years", "number"),
+    ("random_identities.detected", "random identities in which the detector finds a face", "percent"),
+    ("random_identities.detected_among_photographs", "the same for held-out photographs", "percent"),
+    ("random_identities.nearest_training_face", "random identities: similarity to the nearest training face", "number"),
+    ("fairness.in_band_gap", "fairness: group x gender farthest behind, in-band rate, points", "number"),
+    ("fairness.reconstruction_gap", "fairness: the same, reconstruction above the threshold, points", "number"),
+    ("memorisation.auc", "memorisation: AUC of nearest-neighbour distance", "number"),
+)
+"""Path in `metrics`, what it is, and how it is written."""
+
+BASELINES = (
+    ("rate", "in band", "percent"),
+    ("judge_taken_for_the_person", "taken for the person by the independent recogniser", "percent"),
+    ("similarity_median", "similarity, median", "number"),
+    ("diversity", "diversity", "number"),
+    ("kernel_over_floor", "kernel distance / floor", "number"),
+    ("frechet_over_floor", "Frechet distance / floor", "number"),
+)
+
+
+def tables(evaluation: dict[str, Any]) -> str:
+    """The tables of an `evaluation.json` as Markdown."""
+    metrics = evaluation["metrics"]
+    settings = metrics["settings"]
+    parts = [
+        f"Held-out faces: {settings['faces']} with {settings['controls']} random controls each, {settings['wide']} with one. "
+        "Brackets hold 95 % bootstrap intervals over faces.",
+        _table(
+            ("metric", "value", "aim", "reached"),
+            [
+                (text, written(entry, style), _aim(entry, style), {True: "yes", False: "**no**"}.get(entry.get("met"), ""))
+                for path, text, style in HEADLINES
+                if (entry := find(metrics, path)) is not None
+            ],
+        ),
+        "### Thresholds of the service's recogniser in the face frame",
+        _table(
+            ("threshold", "cosine"),
+            [
+                *((name, written(entry)) for name, entry in metrics["calibration"]["recognizer"].items()),
+                (
+                    "genuine median",
+                    f"{metrics['calibration']['genuine_median']['value']:.2f} "
+                    f"({metrics['calibration']['genuine_median']['quoted_from']})",
+                ),
+            ],
+        ),
+        "### Against two baselines",
+        _table(
+            ("metric", "this model", "latent jitter", "pixel morph"),
+            [
+                (text, *(written(entry, style) if entry else "" for entry in entries))
+                for key, text, style in BASELINES
+                if (entries := _beside(metrics, key))[0] is not None
+            ],
+        ),
+        "### What each control was measured to do",
+        _table(
+            ("control", "name", "effect", "R²"),
+            [
+                (str(index + 1), control["name"], control["effect"], written(recovered))
+                for index, (control, recovered) in enumerate(
+                    zip(evaluation["controls"], metrics["control_recoverability"]["r2"], strict=True)
+                )
+            ],
+        ),
+        "### By group and gender of the data's labels",
+        _table(
+            ("group", "faces", "in band", "reconstruction above threshold", "similarity", "PSNR, dB", "diversity"),
+            [
+                (
+                    name,
+                    str(row["faces"]),
+                    written(row["in_band"], "percent"),
+                    written(row["reconstruction_above_threshold"], "percent"),
+                    written(row["reconstruction_similarity"]),
+                    written(row["psnr"]),
+                    written(row["diversity"]),
+                )
+                for name, row in metrics["fairness"]["groups"].items()
+            ],
+        ),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def write(path: Path, text: str) -> None:
+    """Put the tables between the markers of a card.
+
+    Raises:
+        ValueError: the card lacks the markers.
+    """
+    document = path.read_text(encoding="utf-8")
+    before, found, rest = document.partition(BEGIN)
+    _, closed, after = rest.partition(END)
+    if not (found and closed):
+        raise ValueError(f"{path}: lacks the lines {BEGIN} and {END}")
+    path.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}", encoding="utf-8")
+
+
+def find(metrics: dict[str, Any], path: str) -> dict[str, Any] | None:
+    """An entry by its dotted path; None where it was not measured."""
+    entry: Any = metrics
+    for key in path.split("."):
+        entry = entry.get(key) if isinstance(entry, dict) else None
+    return entry if isinstance(entry, dict) else None
+
+
+def written(entry: dict[str, Any], style: str = "number") -> str:
+    """A figure with its interval, such as `81.2 % [79.0, 83.1]`."""
+    value, (low, high) = entry["value"], entry["interval"]
+    if value is None:
+        return "not measured"
+    factor, unit = (100, " %") if style == "percent" else (1, "")
+    digits = 1 if style == "percent" or abs(value) >= 10 else 2
+    text = f"{factor * value:.{digits}f}{unit}"
+    if low is not None and high is not None:
+        text += f" [{factor * low:.{digits}f}, {factor * high:.{digits}f}]"
+    return text
+
+
+def _aim(entry: dict[str, Any], style: str) -> str:
+    aim = str(entry.get("aim", ""))
+    sign, _, bound = aim.partition(" ")
+    if style == "percent" and bound:
+        return f"{sign} {100 * float(bound):g} %"
+    return aim
+
+
+def _beside(metrics: dict[str, Any], key: str) -> list[dict[str, Any] | None]:
+    own = next(
+        (entry for part in ("in_band", "realism") if (entry := find(metrics, f"{part}.{key}"))),
+        find(metrics, "diversity.ratio") if key == "diversity" else None,
+    )
+    return [own, *(find(metrics, f"baselines.{name}.{key}") for name in ("latent_jitter", "pixel_morph"))]
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
