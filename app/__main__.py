@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import uvicorn
 from pydantic import ValidationError
 
-from app import __version__, augment, logs, settings
+from app import __version__, access, augment, logs, settings
 from app.manifest import ModelsInvalid, read_manifest
 from app.metrics import SHARED
 from app.settings import Settings
@@ -26,6 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         name = command.__name__.removeprefix("show_")
         about = (command.__doc__ or "").partition(".")[0]
         commands.add_parser(name, help=about.lower(), description=about + ".").set_defaults(run=command)
+    key = commands.add_parser("key", help="make an API key", description="Make an API key, and the line to store.")
+    key.add_argument("name", metavar="NAME", help="what logs and rate limits call its owner")
+    key.set_defaults(run=make_key)
     augment.add_command(commands)
     chosen = vars(parser.parse_args(arguments))
     del chosen["command"]
@@ -55,6 +58,7 @@ def serve() -> int:
             log_config=None,
             access_log=False,
             server_header=False,
+            forwarded_allow_ips=chosen.trusted_proxies,
             timeout_graceful_shutdown=int(chosen.deadline) + 5,
         )
     return 0
@@ -63,6 +67,18 @@ def serve() -> int:
 def show_settings() -> int:
     """Print every setting as a Markdown table."""
     print(settings.table())
+    return 0
+
+
+def make_key(name: str) -> int:
+    """Make an API key."""
+    try:
+        key, line = access.make_key(name)
+    except access.KeysInvalid as error:
+        return _refuse(str(error))
+    print(f"{key}\n{line}")
+    print("The first line is the key: hand it over, it is stored nowhere.", file=sys.stderr)
+    print("The second is for LOOKALIKE_KEYS, or a line of LOOKALIKE_KEYS_FILE.", file=sys.stderr)
     return 0
 
 

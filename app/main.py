@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
-from app import __version__, logs, problems
+from app import __version__, logs, problems, tracing
 from app.draining import ready_until_stopped
 from app.metrics import Metrics
-from app.routes import ROUTERS
+from app.routes import ROUTERS, access
 from app.routes.inference_protocol import ProtocolErrors
 from app.routes.middleware import Envelope
+from app.routes.tracing import Traced
 from app.service import Service
 from app.settings import Settings
 
@@ -40,6 +42,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 yield
         finally:
             await service.close()
+            await asyncio.to_thread(tracing.stop)
 
     app = FastAPI(
         title="lookalike",
@@ -52,6 +55,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.service = service
     app.state.metrics = metrics
     problems.install(app)
+    access.install(app, settings)
     for router in ROUTERS:
         app.include_router(router)
     if settings.cors_origins:
@@ -64,6 +68,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         )
     app.add_middleware(Envelope, settings=settings, metrics=metrics)
     app.add_middleware(ProtocolErrors)
+    if settings.tracing:
+        app.add_middleware(Traced)
     return app
 
 
@@ -71,4 +77,6 @@ def serving() -> FastAPI:
     """The application as each process of the server builds it: settings from the environment, structured logs."""
     settings = Settings()
     logs.configure(settings.log_level)
+    if settings.tracing:
+        tracing.configure()
     return create_app(settings)

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from app import tracing
+
 SHARED = "PROMETHEUS_MULTIPROC_DIR"
 """Environment variable with the directory through which several processes add up their metrics."""
 
@@ -74,10 +76,11 @@ class Metrics:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a stage of a request."""
+        """Time a stage of a request, and trace it."""
         start = time.perf_counter()
         try:
-            yield
+            with tracing.span(name):
+                yield
         finally:
             self._stage_seconds.labels(name).observe(time.perf_counter() - start)
 

@@ -7,6 +7,7 @@ misspelled limit is never silently the default. `table()` prints them all; the R
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import itertools
 import os
 from collections.abc import Sequence
@@ -16,8 +17,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app import tracing
+from app.access import Keyring, parse_rates
+
 PREFIX = "LOOKALIKE_"
 PACKAGE = Path(__file__).parent
+LARGEST_REQUEST = 64
+"""Images that one request may ask for."""
 
 
 class Settings(BaseSettings):
@@ -82,8 +88,35 @@ class Settings(BaseSettings):
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Origins whose web pages may call the service, comma-separated, or `*`; none by default."""
 
+    keys: Annotated[tuple[str, ...], NoDecode] = ()
+    """Keys that may call the service, as `name:sha256` of each, comma-separated; `python -m app key NAME` makes one.
+    Without this and `keys_file` everybody may."""
+
+    keys_file: Path | None = None
+    """File with further keys, one `name:sha256` a line; a change of it is in force within a second or so."""
+
+    admin_keys: Annotated[tuple[str, ...], NoDecode] = ()
+    """Names of the keys that may reload the model; empty is every key. Without keys nobody may."""
+
+    protect: Annotated[tuple[Literal["health", "metrics", "docs"], ...], NoDecode] = ()
+    """What needs a key besides the API: any of `health,metrics,docs`; nothing by default."""
+
+    rate_limit: str = ""
+    """Images that a key (without keys: a client address) may ask for, like `600/minute` or `100/second;50000/day`;
+    beyond it 429 with Retry-After. No limit by default."""
+
+    rate_store: str = Field("memory://", pattern="^(memory|rediss?)://")
+    """Where images are counted: `memory://`, in this process, or `redis://HOST:PORT/0`, which replicas share (needs the
+    extra `redis`)."""
+
+    trusted_proxies: str = "127.0.0.1"
+    """Addresses or networks of proxies, comma-separated, whose X-Forwarded-For says who the client is; `*` is all."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least level that is logged, as JSON lines on standard error."""
+
+    tracing: bool = False
+    """Send OpenTelemetry spans to where OTEL_EXPORTER_OTLP_ENDPOINT and its like say (needs the extra `otel`)."""
 
     @model_validator(mode="before")
     @classmethod
@@ -96,7 +129,7 @@ class Settings(BaseSettings):
                 raise ValueError(f"{name} is not a setting{hint}")
         return values
 
-    @field_validator("batch_sizes", "cors_origins", mode="before")
+    @field_validator("batch_sizes", "cors_origins", "keys", "admin_keys", "protect", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -112,7 +145,41 @@ class Settings(BaseSettings):
     def _possible(self) -> Settings:
         if "*" in self.cors_origins and len(self.cors_origins) > 1:
             raise ValueError("cors_origins is either * or a list of origins, not both")
+        self._check_keys()
+        self._check_rate_limit()
+        if self.tracing and not tracing.available():
+            raise ValueError("tracing needs OpenTelemetry: pip install 'lookalike[otel]'")
         return self
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether the API is for those who have a key."""
+        return bool(self.keys) or self.keys_file is not None
+
+    def _check_keys(self) -> None:
+        if not self.needs_key:
+            for name in ("admin_keys", "protect"):
+                if getattr(self, name):
+                    raise ValueError(f"{name} is set, but there are no keys: set keys or keys_file as well")
+            return
+        names = Keyring(self.keys, self.keys_file).names
+        if not self.keys_file and (unknown := set(self.admin_keys) - names):
+            raise ValueError(f"admin_keys names {', '.join(sorted(unknown))}, but keys has no such name")
+
+    def _check_rate_limit(self) -> None:
+        shared = not self.rate_store.startswith("memory:")
+        if not self.rate_limit:
+            if shared:
+                raise ValueError("rate_store is set, but there is nothing to count: set rate_limit as well")
+            return
+        if any(rate.amount < LARGEST_REQUEST for rate in parse_rates(self.rate_limit)):
+            raise ValueError(f"rate_limit must leave room for one request, which may ask for {LARGEST_REQUEST} images")
+        if shared and importlib.util.find_spec("redis") is None:
+            raise ValueError("rate_store needs a client of Redis: pip install 'lookalike[redis]'")
+        if not shared and self.workers > 1:
+            raise ValueError(
+                f"{self.workers} workers would each count images on their own: set rate_store to a redis:// address"
+            )
 
 
 def sentences(error: ValidationError) -> list[str]:
@@ -134,6 +201,8 @@ def table() -> str:
 
 
 def _shown(value: object) -> str:
+    if value is None:
+        return "-"
     if isinstance(value, Path):
         value = value.relative_to(PACKAGE.parent)
     elif isinstance(value, bool):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from app import schemas
+from app.routes.access import charge
 from app.routes.answers import found, model_name
 from app.routes.body import documented, parse, read_upload
 from app.routes.connection import while_connected
@@ -32,6 +33,7 @@ async def compare_faces(request: Request) -> Response:
     parameters = parse(schemas.CompareParameters, upload.parameters)
     choose(request, (JSON,))
     service: Service = request.app.state.service
+    await charge(request, 2)
     comparison = await while_connected(
         request, service.compare(upload.photos["reference"], upload.photos["probe"], parameters)
     )

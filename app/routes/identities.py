@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from app import schemas
+from app.routes.access import charge
 from app.routes.answers import found, model_name
 from app.routes.body import documented, parse, read_upload
 from app.routes.connection import while_connected
@@ -29,6 +30,7 @@ async def create_identities(request: Request) -> Response:
     parameters = parse(schemas.IdentitiesParameters, upload.parameters)
     choose(request, (JSON,))
     service: Service = request.app.state.service
+    await charge(request, 1)
     answer, engine, subjects = await while_connected(request, service.identities(upload.photos["image"], parameters))
     request.state.answer = answer
     faces = [

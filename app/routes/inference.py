@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from app import __version__
 from app.problems import NOT_READY, ProblemError, refuse
+from app.routes.access import charge
 from app.routes.connection import while_connected
 from app.routes.inference_protocol import (
     JSON_LENGTH,
@@ -227,6 +228,8 @@ async def infer_model(request: Request, model_name: str, model_version: str | No
         inference = await service.in_thread(
             lambda: read_inference(model, inflate(body, encoding, service.settings.max_bytes), json_length)
         )
+        rows = max((tensor.shape[0] for tensor in inference.tensors.values() if tensor.ndim), default=1)
+        await charge(request, min(rows, MAX_ROWS))
         try:
             engine, tensors = await infer(service, model, inference.tensors)
         except TensorInvalid as error:

@@ -12,7 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app import problems
+from app import logs, problems
 from app.metrics import Metrics
 from app.settings import Settings
 
@@ -47,6 +47,7 @@ class Envelope:
         request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
+        logs.request_id.set(request_id)
         method = scope["method"]
         inner = dict(scope, method="GET") if method == "HEAD" else scope
         status = 0
@@ -73,25 +74,25 @@ class Envelope:
             else:
                 await self._app(inner, self._limited(scope["path"], headers, receive) if bodied else receive, send_on)
         except Exception as error:
-            log.exception("request failed", extra={"request_id": request_id})
+            log.exception("request failed")
             if not status:
                 await self._fail(error, state, send_on)
         finally:
             self._open -= bodied
             seconds = time.perf_counter() - start
-            route = getattr(inner.get("route"), "path", "none")
-            self._metrics.request(route, method if method in (*BODIED, "GET", "HEAD") else "other", status, seconds)
+            route = state["route"] = getattr(inner.get("route"), "path", "none")
+            known_method = method if method in (*BODIED, "GET", "HEAD") else "other"
+            self._metrics.request(route, known_method, status, seconds)
             if problem := state.get("problem"):
                 self._metrics.rejected(problem)
             log.info(
                 "request",
                 extra={
-                    "request_id": request_id,
-                    "method": method,
+                    "method": known_method,
                     "route": route,
                     "status": status,
                     "seconds": round(seconds, 4),
-                    **({"answer": state["answer"]} if "answer" in state else {}),
+                    **{name: state[name] for name in ("key", "answer") if name in state},
                     **({"problem": problem} if problem else {}),
                 },
             )

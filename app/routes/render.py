@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from app import schemas
+from app.routes.access import charge
 from app.routes.answers import answer_variants, model_name, search
 from app.routes.documentation import errors, pictures
 from app.routes.negotiation import JSON, NDJSON, ZIP, choose_picture
@@ -26,6 +27,7 @@ async def render_identity(request: Request, body: schemas.RenderRequest) -> Resp
     """
     form, body = choose_picture(request, body, (JSON, ZIP, NDJSON))
     service: Service = request.app.state.service
+    await charge(request, body.images)
     return await answer_variants(request, service.render(body), form, f"image/{body.format}", _summary)
 
 

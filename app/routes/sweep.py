@@ -7,6 +7,7 @@ from functools import partial
 from fastapi import APIRouter, Request, Response
 
 from app import schemas
+from app.routes.access import charge
 from app.routes.answers import answer_variants, model_name, source
 from app.routes.body import documented, parse, read_upload
 from app.routes.documentation import PHOTO_ERRORS, errors, pictures
@@ -29,6 +30,7 @@ async def sweep_control(request: Request) -> Response:
     parameters = parse(schemas.SweepParameters, upload.parameters)
     form, parameters = choose_picture(request, parameters, (JSON, ZIP, NDJSON))
     service: Service = request.app.state.service
+    await charge(request, parameters.steps)
     return await answer_variants(
         request,
         service.sweep(upload.photos["image"], parameters),

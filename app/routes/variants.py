@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from app import schemas
+from app.routes.access import charge
 from app.routes.answers import answer_variants, model_name, search, source
 from app.routes.body import documented, parse, read_upload
 from app.routes.documentation import PHOTO_ERRORS, errors, pictures
@@ -32,6 +33,7 @@ async def create_variants(request: Request) -> Response:
     parameters = parse(schemas.VariantsParameters, upload.parameters)
     form, parameters = choose_picture(request, parameters, (JSON, ZIP, NDJSON))
     service: Service = request.app.state.service
+    await charge(request, parameters.images)
     opened = service.variants(upload.photos["image"], parameters)
     return await answer_variants(request, opened, form, f"image/{parameters.format}", _summary)
 
