@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import uvicorn
 from pydantic import ValidationError
 
-from app import __version__, access, augment, logs, settings
+from app import __version__, access, augment, logs, reloading, settings
 from app.manifest import ModelsInvalid, read_manifest
 from app.metrics import SHARED
 from app.settings import Settings
@@ -49,7 +49,7 @@ def serve() -> int:
     with tempfile.TemporaryDirectory(prefix="lookalike-metrics-") as shared:
         if chosen.workers > 1:
             os.environ.setdefault(SHARED, shared)
-        uvicorn.run(
+        config = uvicorn.Config(
             "app.main:serving",
             factory=True,
             host=chosen.host,
@@ -61,7 +61,7 @@ def serve() -> int:
             forwarded_allow_ips=chosen.trusted_proxies,
             timeout_graceful_shutdown=int(chosen.deadline) + 5,
         )
-    return 0
+        return reloading.serve(config)
 
 
 def show_settings() -> int:

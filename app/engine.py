@@ -5,19 +5,26 @@ An engine is used as a whole: a request that began with one finishes with it, ev
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from app.batching import Batcher
-from app.faces import Detector
-from app.generator import Generator
-from app.manifest import CARD, Manifest, read_manifest
+from app.faces import FRAME_SIZE, Detector
+from app.generator import CONTROL_SIZE, IDENTITY_SIZE, Generator
+from app.manifest import CARD, Manifest, ModelsInvalid, read_manifest
 from app.metrics import Metrics
+from app.runtime import Network, ProviderUnavailable
 from app.settings import Settings
 
 CPU_BATCHES = (1, 2, 4, 8)
 """On a CPU an image costs the same in any batch, so small ones keep the wait short."""
 GPU_BATCHES = (1, 4, 16, 64)
+
+FRAME, IDENTITY, CONTROL = (FRAME_SIZE, FRAME_SIZE, 3), (IDENTITY_SIZE,), (CONTROL_SIZE,)
+
+Rows = Mapping[str, tuple[int, ...]]
+"""Shapes of tensors by name, the batch left out."""
 
 
 class Engine:
@@ -39,17 +46,27 @@ class Engine:
             ModelsInvalid: the directory cannot be served.
             ProviderUnavailable: the device that was asked for cannot be had.
         """
-        models = settings.models
+        # A link is followed once, so that one that is turned to another directory meanwhile cannot mix two exports.
+        models = settings.models.resolve()
         self.manifest: Manifest = read_manifest(models)
         card = models / CARD
         self.card = card.read_text(encoding="utf-8") if card.exists() else ""
-        # Detection runs in the image threads, several at a time, so each takes one core.
-        self.detector = Detector(models, settings.device, threads=1)
-        self.generator = Generator(models, settings.device, settings.threads)
-        gpu = self.device == "cuda"
-        sizes = settings.batch_sizes or (GPU_BATCHES if gpu else CPU_BATCHES)
-        self.generator.warm(sizes)
-        self.detector.warm()
+        try:
+            # Detection runs in the image threads, several at a time, so each takes one core.
+            self.detector = Detector(models, settings.device, threads=1)
+            self.generator = Generator(models, settings.device, settings.threads)
+            _check_tensors(self.generator.encoder, {"image": FRAME}, {"identity": IDENTITY})
+            _check_tensors(self.generator.decoder, {"identity": IDENTITY, "control": CONTROL}, {"image": FRAME})
+            gpu = self.device == "cuda"
+            sizes = settings.batch_sizes or (GPU_BATCHES if gpu else CPU_BATCHES)
+            self.generator.warm(sizes)
+            self.detector.warm()
+        except (ModelsInvalid, ProviderUnavailable):
+            raise
+        except Exception as error:
+            raise ModelsInvalid(f"{models}: the networks cannot be run ({str(error).partition(chr(10))[0]})") from error
+        if read_manifest(models) != self.manifest:
+            raise ModelsInvalid(f"{models}: was changed while it was being loaded")
         # A network uses all its cores or the whole GPU, so one at a time is fastest.
         self._compute = ThreadPoolExecutor(1, thread_name_prefix="compute")
         batcher = partial(
@@ -76,3 +93,10 @@ class Engine:
         for batcher in self._batchers:
             await batcher.close()
         self._compute.shutdown(wait=False)
+
+
+def _check_tensors(network: Network, inputs: Rows, outputs: Rows) -> None:
+    """Check the tensors of a network, which may be an export of something else."""
+    for kind, expected, found in (("input", inputs, network.inputs), ("output", outputs, network.outputs)):
+        if {name: shape[1:] for name, shape in found.items()} != expected or list(found) != list(expected):
+            raise ModelsInvalid(f"{network.path}: its {kind}s are {found}, but a batch of {expected} is needed")

@@ -12,6 +12,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from app import __version__, logs, problems, tracing
 from app.draining import ready_until_stopped
 from app.metrics import Metrics
+from app.reloading import reloaded_on_hangup
 from app.routes import ROUTERS, access
 from app.routes.inference_protocol import ProtocolErrors
 from app.routes.middleware import Envelope
@@ -38,7 +39,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:  # noqa: ARG001 - the framework passes it
         await service.start()
         try:
-            with ready_until_stopped(service, settings.drain_seconds):
+            with ready_until_stopped(service, settings.drain_seconds), reloaded_on_hangup(service):
                 yield
         finally:
             await service.close()

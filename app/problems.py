@@ -17,7 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from app import batching, imaging, schemas, service
+from app import batching, imaging, manifest, schemas, service
 
 PREFIX = "urn:lookalike:problem:"
 MEDIA_TYPE = "application/problem+json"
@@ -46,6 +46,7 @@ EXCEPTIONS: dict[type[Exception], Kind] = {
     service.FaceTooSmall: Kind(422, "face-too-small", "The face is too small"),
     service.UnknownControl: Kind(422, "unknown-control", "There is no such control"),
     service.NotReady: NOT_READY,
+    manifest.ModelsInvalid: Kind(409, "model-invalid", "The new model cannot be served, the old one is"),
     batching.Overloaded: Kind(503, "overloaded", "The service is busy"),
     batching.DeadlineExceeded: Kind(504, "deadline-exceeded", "The answer took too long"),
     batching.ComputationFailed: INTERNAL,

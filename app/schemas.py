@@ -143,6 +143,19 @@ class ModelName(_Answer):
     version: str
 
 
+class ReloadAnswer(_Answer):
+    """What came of a reload."""
+
+    model: ModelName
+    """The model in force now."""
+
+    previous: ModelName
+    """The model in force before."""
+
+    changed: bool
+    """Whether they differ; a version may be exported again under its old number."""
+
+
 Point = tuple[float, float]
 
 

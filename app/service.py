@@ -27,6 +27,7 @@ from app.engine import Engine
 from app.faces import FRAME_POINTS, FRAME_SIZE, Bytes, Detector, Face, Floats, align, similarity
 from app.generator import CONTROL_SIZE, BandSearch, sample_controls, sweep_controls
 from app.imaging import Provenance, contact_sheet, read_photo, write_image
+from app.manifest import Manifest, read_manifest
 from app.metrics import Metrics
 from app.schemas import (
     CompareParameters,
@@ -234,6 +235,8 @@ class Service:
         self.gate = Gate(settings.queue_images)
         self.draining = False
         self._engine: Engine | None = None
+        self._reloading = asyncio.Lock()
+        self._retired: dict[asyncio.Task[None], Engine] = {}
         self._threads = ThreadPoolExecutor(settings.image_threads, thread_name_prefix="image")
 
     async def start(self) -> None:
@@ -246,8 +249,38 @@ class Service:
         engine.start()
         self._engine = engine
 
+    async def reload(self) -> tuple[Manifest, Manifest]:
+        """Serve what the model directory holds now; returns the manifests before and after, equal if nothing changed.
+
+        No request notices: whatever began with the old models finishes with them. Where the new ones cannot be served
+        the old ones stay.
+
+        Raises:
+            ModelsInvalid, ProviderUnavailable: see `Engine`.
+            NotReady: the first models are still being loaded.
+        """
+        async with self._reloading:
+            old = self.engine
+            if await asyncio.to_thread(read_manifest, self.settings.models) == old.manifest:
+                return old.manifest, old.manifest
+            engine = await asyncio.to_thread(Engine, self.settings, self.metrics)
+            engine.start()
+            self._engine = engine
+            retirement = asyncio.create_task(self._retire(old))
+            self._retired[retirement] = old
+            retirement.add_done_callback(self._retired.pop)
+            return old.manifest, engine.manifest
+
+    async def _retire(self, engine: Engine) -> None:
+        # No request outlives its deadline, so by then none uses the old models.
+        await asyncio.sleep(self.settings.deadline + 1)
+        await engine.close()
+
     async def close(self) -> None:
         """Stop; to be called when nothing is in flight."""
+        for retirement, engine in list(self._retired.items()):
+            retirement.cancel()
+            await engine.close()
         if self._engine:
             await self._engine.close()
         self._threads.shutdown(wait=False, cancel_futures=True)

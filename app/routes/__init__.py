@@ -1,6 +1,6 @@
 """HTTP: one file a resource. Routes translate; what is done is decided in the service layer."""
 
-from app.routes import compare, health, identities, inference, model, page, render, sweep, variants
+from app.routes import compare, health, identities, inference, model, page, reload, render, sweep, variants
 
 ROUTERS = (
     variants.router,
@@ -9,6 +9,7 @@ ROUTERS = (
     identities.router,
     compare.router,
     model.router,
+    reload.router,
     inference.router,
     health.router,
     page.router,
