@@ -12,6 +12,7 @@ import uvicorn
 from pydantic import ValidationError
 
 from app import __version__, access, augment, logs, reloading, settings
+from app.doctor import doctor
 from app.manifest import ModelsInvalid, read_manifest
 from app.metrics import SHARED
 from app.settings import Settings
@@ -22,10 +23,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="lookalike", description="Synthetic look-alikes of a face.")
     parser.add_argument("--version", action="version", version=f"lookalike {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
-    for command in (serve, show_settings):
+    for command in (serve, doctor, show_settings):
         name = command.__name__.removeprefix("show_")
         about = (command.__doc__ or "").partition(".")[0]
-        commands.add_parser(name, help=about.lower(), description=about + ".").set_defaults(run=command)
+        commands.add_parser(name, help=about[:1].lower() + about[1:], description=about + ".").set_defaults(run=command)
     key = commands.add_parser("key", help="make an API key", description="Make an API key, and the line to store.")
     key.add_argument("name", metavar="NAME", help="what logs and rate limits call its owner")
     key.set_defaults(run=make_key)

@@ -97,21 +97,35 @@ def read_manifest(models: Path) -> Manifest:
     Raises:
         ModelsInvalid: the manifest or a network is missing, malformed, truncated or of another export.
     """
+    manifest = parse_manifest(models)
+    for network in manifest.files.values():
+        verify_file(models / network.file, network.sha256)
+    return manifest
+
+
+def parse_manifest(models: Path) -> Manifest:
+    """Read the manifest of a model directory alone.
+
+    Raises:
+        ModelsInvalid: it is missing or malformed.
+    """
     path = models / FILE
     try:
-        manifest = Manifest.model_validate_json(path.read_bytes())
+        return Manifest.model_validate_json(path.read_bytes())
     except OSError as error:
         raise ModelsInvalid(f"{path}: cannot be read ({error.strerror})") from error
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"]))
         raise ModelsInvalid(f"{path}: {place + ': ' if place else ''}{first['msg']}") from error
-    for network in manifest.files.values():
-        _verify(models / network.file, network.sha256)
-    return manifest
 
 
-def _verify(path: Path, sha256: str) -> None:
+def verify_file(path: Path, sha256: str) -> None:
+    """Compare the checksum of a network with what the manifest says.
+
+    Raises:
+        ModelsInvalid: they differ, or the file cannot be read.
+    """
     try:
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
