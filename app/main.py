@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
@@ -20,6 +21,9 @@ from app.routes.tracing import Traced
 from app.service import Service
 from app.settings import Settings
 
+if TYPE_CHECKING:
+    from fastapi.telemetry import TelemetryConfig  # releases before it existed pass the argument by
+
 DESCRIPTION = """\
 Takes a face photograph and returns synthetic faces that resemble it, each with the control vector that made it and the
 similarity that a face recogniser gives it: for people who train, test and harden face recognition.
@@ -27,6 +31,14 @@ similarity that a face recogniser gives it: for people who train, test and harde
 Every image that leaves says in its metadata that it is synthetic. Nothing that is sent is stored or logged.
 Errors are problem details (RFC 9457) with a stable `type`.
 """
+
+NO_TELEMETRY: TelemetryConfig = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -52,6 +64,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description=DESCRIPTION,
         lifespan=lifespan,
         redoc_url=None,
+        # The framework's own telemetry would export queries, bodies that are not valid, and messages of exceptions.
+        telemetry=NO_TELEMETRY,
     )
     app.state.service = service
     app.state.metrics = metrics
