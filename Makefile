@@ -7,12 +7,14 @@ BIN := $(VENV)/bin
 TORCH := torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test check clean
+.PHONY: help install train-install serve test check clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
 
 install: $(VENV)/.installed ## Create .venv with what the service needs
+
+train-install: $(VENV)/.installed-all ## Create .venv with PyTorch too, to train
 
 serve: $(VENV)/.installed ## Serve on http://127.0.0.1:8000
 	$(BIN)/python -m app serve
