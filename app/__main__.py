@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 
 import uvicorn
 from pydantic import ValidationError
@@ -47,8 +48,9 @@ def serve() -> int:
     except ModelsInvalid as error:
         return _refuse(str(error))
     logs.configure(chosen.log_level)
-    with tempfile.TemporaryDirectory(prefix="lookalike-metrics-") as shared:
+    with ExitStack() as stack:
         if chosen.workers > 1:
+            shared = stack.enter_context(tempfile.TemporaryDirectory(prefix="lookalike-metrics-"))
             os.environ.setdefault(SHARED, shared)
         config = uvicorn.Config(
             "app.main:serving",
