@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.access import Allowance, Keyring, RateLimiter, network_of
 from app.problems import MEDIA_TYPE, ProblemError, refuse
 from app.routes.documentation import errors
+from app.routes.inference_protocol import PREFIX
 from app.settings import Settings
 
 Area = Literal["page", "health", "metrics", "docs", "admin", "api"]
@@ -179,13 +180,16 @@ def _document(schema: dict[str, Any], settings: Settings) -> None:
                 statuses.append(403)
             elif method == "post":
                 statuses.append(429)
-            answers = {**operation["responses"], **{str(status): _response(status) for status in statuses}}
+            answers = {**operation["responses"], **{str(status): _response(status, path) for status in statuses}}
             operation["responses"] = dict(sorted(answers.items()))
 
 
-def _response(status: int) -> dict[str, Any]:
+def _response(status: int, path: str) -> dict[str, Any]:
     ((_, answer),) = errors(status).items()
     content = {"schema": {"$ref": "#/components/schemas/Problem"}, **answer["content"][MEDIA_TYPE]}
     names = {401: ["WWW-Authenticate"], 403: ["WWW-Authenticate"], 429: ["Retry-After", "RateLimit-Reset"]}[status]
     headers = {name: {"schema": {"type": "string"}} for name in names}
-    return {"description": answer["description"], "headers": headers, "content": {MEDIA_TYPE: content}}
+    body = {MEDIA_TYPE: content}
+    if path.startswith(PREFIX):
+        body = {"application/json": {"schema": {"$ref": "#/components/schemas/ProtocolError"}}}
+    return {"description": answer["description"], "headers": headers, "content": body}

@@ -116,7 +116,27 @@ INFER: dict[str, Any] = {
         }
     }
     | _errors(400, 404, 408, 413, 415, 503, 504),
-    "openapi_extra": {
+}
+
+
+def _place(*names: str) -> dict[str, Any]:
+    """The OpenAPI of parameters in the path."""
+    return {
+        "parameters": [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
+    }
+
+
+def _tensors(*names: str) -> dict[str, Any]:
+    """The OpenAPI of an inference: its place, its header, its body."""
+    length = {
+        "name": JSON_LENGTH,
+        "in": "header",
+        "required": False,
+        "description": "Length of the JSON in bytes, where binary tensors follow it.",
+        "schema": {"type": "integer", "minimum": 1},
+    }
+    return {
+        "parameters": [*_place(*names)["parameters"], length],
         "requestBody": {
             "required": True,
             "content": {
@@ -132,17 +152,7 @@ INFER: dict[str, Any] = {
                 "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
             },
         },
-        "parameters": [
-            {
-                "name": JSON_LENGTH,
-                "in": "header",
-                "required": False,
-                "description": "Length of the JSON in bytes, where binary tensors follow it.",
-                "schema": {"type": "integer", "minimum": 1},
-            }
-        ],
-    },
-}
+    }
 
 
 @router.get("", summary="Describe the server", operation_id="get_server_metadata")
@@ -171,17 +181,22 @@ async def get_server_ready(request: Request) -> Ready:
 
 
 @router.get(
-    "/models/{model_name}", summary="Describe a network", operation_id="get_model_metadata", responses=_errors(404, 503)
+    "/models/{model_name}",
+    summary="Describe a network",
+    operation_id="get_model_metadata",
+    responses=_errors(404, 503),
+    openapi_extra=_place("model_name"),
 )
 @router.get(
     "/models/{model_name}/versions/{model_version}",
     summary="Describe a version of a network",
     operation_id="get_model_version_metadata",
     responses=_errors(404, 503),
+    openapi_extra=_place("model_name", "model_version"),
 )
-async def get_model_metadata(request: Request, model_name: str, model_version: str | None = None) -> ModelMetadata:
+async def get_model_metadata(request: Request) -> ModelMetadata:
     """Its version, and the name, datatype and shape of its tensors."""
-    model = _model(request, model_name, model_version)
+    model = _model(request)
     return ModelMetadata(
         name=model.name,
         versions=[_version(request)],
@@ -197,28 +212,35 @@ async def get_model_metadata(request: Request, model_name: str, model_version: s
     summary="Does a network take requests?",
     operation_id="get_model_ready",
     responses=_errors(404, 503),
+    openapi_extra=_place("model_name"),
 )
 @router.get(
     "/models/{model_name}/versions/{model_version}/ready",
     summary="Does a version of a network take requests?",
     operation_id="get_model_version_ready",
     responses=_errors(404, 503),
+    openapi_extra=_place("model_name", "model_version"),
 )
-async def get_model_ready(request: Request, model_name: str, model_version: str | None = None) -> Ready:
+async def get_model_ready(request: Request) -> Ready:
     """Whether the network is warm and requests are taken."""
-    model = _model(request, model_name, model_version)
+    model = _model(request)
     _check_ready(request)
     return Ready(name=model.name, ready=True)
 
 
-@router.post("/models/{model_name}/infer", operation_id="infer", **INFER)
-@router.post("/models/{model_name}/versions/{model_version}/infer", operation_id="infer_version", **INFER)
-async def infer_model(request: Request, model_name: str, model_version: str | None = None) -> Response:
+@router.post("/models/{model_name}/infer", operation_id="infer", openapi_extra=_tensors("model_name"), **INFER)
+@router.post(
+    "/models/{model_name}/versions/{model_version}/infer",
+    operation_id="infer_version",
+    openapi_extra=_tensors("model_name", "model_version"),
+    **INFER,
+)
+async def infer_model(request: Request) -> Response:
     """Run a network on 1 to 64 rows. Tensors travel as JSON, or after it as raw little-endian bytes.
 
     Rows of many requests share batches, those of the other addresses included.
     """
-    model = _model(request, model_name, model_version)
+    model = _model(request)
     service: Service = request.app.state.service
     body = await request.body()
     encoding = request.headers.get("content-encoding", "").strip().lower()
@@ -242,7 +264,9 @@ async def infer_model(request: Request, model_name: str, model_version: str | No
     return await while_connected(request, answer())
 
 
-def _model(request: Request, name: str, version: str | None) -> TensorModel:
+def _model(request: Request) -> TensorModel:
+    # Taken by hand, since a declared parameter would bring the framework's own 422 into the documentation.
+    name, version = request.path_params["model_name"], request.path_params.get("model_version")
     if name not in MODELS:
         raise refuse(404, f"There is no model of this name; there are {', '.join(MODELS)}.")
     if version is not None and version != _version(request):

@@ -166,8 +166,14 @@ def test_bad_files_are_reported_and_skipped(folder: Path, tmp_path: Path, landsc
     assert len(lines(tmp_path / "out/skipped.jsonl")) == 4
 
 
-@pytest.mark.parametrize("torn", [False, True], ids=["as it was", "in the middle of a line"])
-def test_a_killed_run_goes_on_to_the_same_bytes(folder: Path, tmp_path: Path, torn: bool):
+@pytest.mark.parametrize(
+    ("signal_", "status", "torn"),
+    [(signal.SIGKILL, -signal.SIGKILL, False), (signal.SIGKILL, -signal.SIGKILL, True), (signal.SIGINT, 130, False)],
+    ids=["killed", "killed in the middle of a line", "stopped by Ctrl-C"],
+)
+def test_a_stopped_run_goes_on_to_the_same_bytes(
+    folder: Path, tmp_path: Path, signal_: signal.Signals, status: int, torn: bool
+):
     fill(folder, {"bad.jpg": b"not a picture"})
     assert run(folder, tmp_path / "whole") == 1
     killed = tmp_path / "killed"
@@ -176,8 +182,8 @@ def test_a_killed_run_goes_on_to_the_same_bytes(folder: Path, tmp_path: Path, to
     while not (manifest.exists() and manifest.read_bytes().count(b"\n") >= 4):
         assert process.poll() is None
         time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    process.send_signal(signal_)
+    assert process.wait() == status
     assert tree(killed) != tree(tmp_path / "whole")
     if torn:
         manifest.write_bytes(manifest.read_bytes()[:-7])

@@ -17,6 +17,7 @@ import uvicorn
 from PIL import Image
 from tritonclient.utils import InferenceServerException
 
+from app.access import make_key
 from app.faces import Detector, align, similarity
 from app.main import create_app
 from app.settings import Settings
@@ -328,6 +329,24 @@ def test_a_full_queue_is_a_503_in_the_protocols_form(new_client):
     assert client.get("/v2/health/ready").status_code == 200
 
 
+def test_keys_and_limits_speak_the_protocol_too(new_client):
+    key, entry = make_key("triton")
+    client = new_client(batch_sizes=(1,), keys=(entry,), rate_limit="64/day")
+    assert client.get("/v2/health/ready").status_code == 200
+    for headers, status in (({}, 401), ({"X-API-Key": "wrong"}, 401), ({"X-API-Key": key}, 200)):
+        answer = client.post("/v2/models/decoder/infer", json=decoder_request(), headers=headers)
+        assert answer.status_code == status
+        assert (list(answer.json()) == ["error"]) == (status != 200)
+    assert answer.headers["ratelimit-remaining"] == "63"
+    many = {
+        "inputs": [{"name": "image", "datatype": "UINT8", "shape": [64, *FACE], "data": [0] * (64 * 128 * 128 * 3)}]
+    }
+    answer = client.post("/v2/models/encoder/infer", json=many, headers={"X-API-Key": key})
+    assert answer.status_code == 429
+    assert list(answer.json()) == ["error"]
+    assert int(answer.headers["retry-after"]) > 0
+
+
 def test_it_is_documented(address: str):
     paths = httpx.get(f"http://{address}/openapi.json").json()["paths"]
     assert {path for path in paths if path.startswith("/v2")} == {
@@ -340,5 +359,10 @@ def test_it_is_documented(address: str):
             for what in ("", "/ready", "/infer")
         ),
     }
+    for path, operations in paths.items():
+        for operation in operations.values():
+            answers = operation["responses"] if path.startswith("/v2") else {}
+            assert "422" not in answers
+            assert "Problem" not in json.dumps([answer.get("content") for answer in answers.values()])
     body = paths["/v2/models/{model_name}/infer"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert "$ref" not in json.dumps(body)
