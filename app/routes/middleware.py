@@ -18,6 +18,8 @@ from app.settings import Settings
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 MAX_JSON = 2**18
+PROBES = ("/health/live", "/health/ready", "/metrics")
+"""Asked for every few seconds by machines, so that they would drown the rest of the log."""
 BODIED = ("POST", "PUT", "PATCH")
 
 log = logging.getLogger("app.requests")
@@ -85,7 +87,8 @@ class Envelope:
             self._metrics.request(route, known_method, status, seconds)
             if problem := state.get("problem"):
                 self._metrics.rejected(problem)
-            log.info(
+            log.log(
+                logging.DEBUG if route in PROBES and status == 200 else logging.INFO,
                 "request",
                 extra={
                     "method": known_method,
