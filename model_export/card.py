@@ -12,6 +12,7 @@ HEADLINES = (
     ("in_band.below", "of the rest: below the band", "percent"),
     ("in_band.above", "of the rest: above the band", "percent"),
     ("in_band.judge_taken_for_the_person", "taken for the person by an independent recogniser (FMR 1e-3)", "percent"),
+    ("calibration.judge_still_recognises.degraded_photographs", "the same of blurred, JPEG'd photographs", "percent"),
     ("in_band.similarity_median", "similarity of a variant to its source, median", "number"),
     ("reconstruction.psnr", "reconstruction (c = 0): PSNR, dB", "number"),
     ("reconstruction.similarity_median", "reconstruction: similarity, median", "number"),
@@ -51,12 +52,17 @@ def tables(evaluation: dict[str, Any]) -> str:
     metrics = evaluation["metrics"]
     settings = metrics["settings"]
     parts = [
-        f"Held-out faces: {settings['faces']} with {settings['controls']} random controls each, {settings['wide']} with one. "
-        "Brackets hold 95 % bootstrap intervals over faces.",
+        f"Held-out faces: {settings['faces']} with {settings['controls']} random controls each, "
+        f"{settings['wide']} with one. Brackets hold 95 % bootstrap intervals over faces.",
         _table(
             ("metric", "value", "aim", "reached"),
             [
-                (text, written(entry, style), _aim(entry, style), {True: "yes", False: "**no**"}.get(entry.get("met"), ""))
+                (
+                    text,
+                    written(entry, style),
+                    _aim(entry, style),
+                    _met(entry),
+                )
                 for path, text, style in HEADLINES
                 if (entry := find(metrics, path)) is not None
             ],
@@ -153,6 +159,11 @@ def _aim(entry: dict[str, Any], style: str) -> str:
     if style == "percent" and bound:
         return f"{sign} {100 * float(bound):g} %"
     return aim
+
+
+def _met(entry: dict[str, Any]) -> str:
+    met = entry.get("met")
+    return "" if met is None else "yes" if met else "**no**"
 
 
 def _beside(metrics: dict[str, Any], key: str) -> list[dict[str, Any] | None]:

@@ -1,8 +1,8 @@
 """What each control does to a face, measured on held-out faces, and the short honest name that follows from it.
 
 A measurement is a number read off a picture: an attribute probe, a landmark of the detector, a statistic of a region's
-brightness or colour. Effects are given in standard deviations of the measurement over photographs of different people, so that
-they can be compared with each other and with what people differ by.
+brightness or colour. Effects are given in standard deviations of the measurement over photographs of different people,
+so that they can be compared with each other and with what people differ by.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
 
 from app.faces import FRAME_SIZE, Bytes, Detector
 from model_export.metrics import spearman
@@ -25,8 +26,10 @@ MARGIN = 0.3
 
 NAMED = 0.3
 """Least effect of a control, in standard deviations from -1 to 1, that gives it a measurement's name."""
-VISIBLE = 0.02
-"""Least feature distance between a control at -1 and at 1, over the distance of two people, that counts as doing anything."""
+STEADY = 0.5
+"""Least rank correlation of a control with a measurement that may name it: an effect that most faces show."""
+VISIBLE = 0.03
+"""Least feature distance between a control at -1 and at 1, over that of two people, that counts as doing anything."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,9 @@ LANDMARKS = (
     Measurement("eye height", "% of the frame", "eyes lower", "eyes higher"),
     Measurement("nose length", "eye distances", "longer nose", "shorter nose"),
     Measurement("mouth height", "eye distances", "mouth farther below the nose", "mouth closer to the nose"),
-    Measurement("head turn", "eye distances", "head turned to the picture's right", "head turned to the picture's left"),
+    Measurement(
+        "head turn", "eye distances", "head turned to the picture's right", "head turned to the picture's left"
+    ),
     Measurement("head tilt", "degrees", "head tilted clockwise", "head tilted anticlockwise"),
 )
 """Read off the detector's points: both eyes, nose tip, mouth centre."""
@@ -78,11 +83,16 @@ APPEARANCE = (
     Measurement("lip redness", "levels of 255", "redder lips", "paler lips"),
     Measurement("skin detail", "levels of 255", "rougher skin", "smoother skin"),
     *(
-        Measurement(f"{region} brightness", "levels of 255", f"brighter {region}", f"darker {region}")
+        Measurement(f"brightness of the {region}", "levels of 255", f"brighter {region}", f"darker {region}")
         for region in ("forehead", "eyes", "nose", "mouth", "chin", "left edge", "right edge")
     ),
     *(
-        Measurement(f"{region} contrast", "levels of 255", f"more contrast at the {region}", f"less at the {region}")
+        Measurement(
+            f"contrast of the {region}",
+            "levels of 255",
+            f"more contrast at the {region}",
+            f"less contrast at the {region}",
+        )
         for region in ("forehead", "eyes", "nose", "mouth", "chin")
     ),
 )
@@ -223,23 +233,24 @@ def effects(
 
 
 def name_controls(found: Effects) -> list[dict[str, str]]:
-    """A distinct name and one sentence with its figure for each control, strongest effects first come first served.
+    """A distinct name and one sentence with its figure for each control, so that the names together tell the most.
 
-    The first control is trained to be age, and is called so where it moves age by at least `NAMED`; no control is called by an
-    effect smaller than that, and one that changes next to nothing is said to do nothing.
+    The first control is trained to be age, and is called so where it moves age by at least `NAMED`; no control is
+    called by an effect smaller than that, and one that changes next to nothing is said to do nothing.
     """
     count = len(found.size)
+    # The group "other" of the labels is no look that a control could be called by.
+    nameless = np.array([item.name == "apparently other" for item in found.measurements])
     strength = np.abs(found.size)
-    chosen: dict[int, int] = {}
-    ages = [index for index, measurement in enumerate(found.measurements) if measurement.name == "age"]
-    if ages and strength[0, ages[0]] >= NAMED and found.distance[0] >= VISIBLE:
-        chosen[0] = ages[0]
-    for flat in np.argsort(-strength, axis=None, kind="stable"):
-        control, index = (int(value) for value in np.unravel_index(flat, strength.shape))
-        if strength[control, index] < NAMED:
-            break
-        if control not in chosen and index not in chosen.values() and found.distance[control] >= VISIBLE:
-            chosen[control] = index
+    fit = (np.abs(found.monotony) >= STEADY) & ~nameless & (found.distance >= VISIBLE)[:, None] & (strength >= NAMED)
+    # How much of a control's strongest effect a name would tell; between equals the stronger effect is named.
+    worth = strength / np.maximum(strength.max(1, keepdims=True), 1e-9) + 0.1 * strength / max(strength.max(), 1e-9)
+    worth = np.where(fit, worth, 0.0)
+    for index, measurement in enumerate(found.measurements):
+        if measurement.name == "age" and fit[0, index]:
+            worth[0, index] += 2 * count
+    pairs = zip(*linear_sum_assignment(-worth), strict=True)
+    chosen = {int(control): int(index) for control, index in pairs if fit[control, index]}
     return [_describe(found, control, chosen.get(control)) for control in range(count)]
 
 
@@ -250,7 +261,7 @@ def _describe(found: Effects, control: int, index: int | None) -> dict[str, str]
     if distance < VISIBLE:
         return {
             "name": f"no effect {number}",
-            "effect": f"Does nothing that was measured: from -1 to 1 it changes the picture by {share}.",
+            "effect": f"Does next to nothing: from -1 to 1 it changes the picture by {share}.",
         }
     strongest = int(np.argmax(np.abs(found.size[control])))
     if index is None:
@@ -258,8 +269,9 @@ def _describe(found: Effects, control: int, index: int | None) -> dict[str, str]
         return {
             "name": f"unnamed look {number}",
             "effect": (
-                f"Changes the picture by {share} from -1 to 1, but no measurement that is not another control's name by "
-                f"{NAMED:g} standard deviations; most of all {most}, by {found.size[control, strongest]:+.2f}."
+                f"From -1 to 1 it changes the picture by {share}, but no measurement steadily by {NAMED:g} standard "
+                f"deviations that does not name another control; most of all {most}, by "
+                f"{found.size[control, strongest]:+.2f}."
             ),
         }
     measurement, size = found.measurements[index], found.size[control, index]
@@ -270,7 +282,7 @@ def _describe(found: Effects, control: int, index: int | None) -> dict[str, str]
     )
     if strongest != index:
         other = found.measurements[strongest]
-        effect += f"; it moves {other.name} more, by {found.size[control, strongest]:+.2f}, which names another control"
+        effect += f"; it moves {other.name} more, by {found.size[control, strongest]:+.2f}"
     else:
         others = np.abs(found.size[control]).copy()
         others[index] = 0
@@ -278,5 +290,3 @@ def _describe(found: Effects, control: int, index: int | None) -> dict[str, str]
         if others[second] >= NAMED:
             effect += f"; beside it {found.measurements[second].name} by {found.size[control, second]:+.2f}"
     return {"name": measurement.name, "effect": effect + f"; {share}."}
-
-

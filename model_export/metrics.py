@@ -1,7 +1,7 @@
 """The arithmetic of the evaluation: pure functions of arrays, free of networks, files and PyTorch.
 
-Rates and similarities are plain numbers (a rate of 1 is 100 %). Faces are the unit of every resampling: variants of one face
-are not independent of each other, and intervals that took them so would be too narrow.
+Rates and similarities are plain numbers (a rate of 1 is 100 %). Faces are the unit of every resampling: variants of one
+face are not independent of each other, and intervals that took them so would be too narrow.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import stats  # type: ignore[import-untyped]
 
 Array = NDArray[Any]
 
@@ -72,8 +72,8 @@ def bootstrap(
         arrays: first axis is the face, of one length.
         resamples: how many times faces are drawn with replacement.
         seed: of the draws.
-        centred: shift the interval so that it sits around the value. For statistics that grow when a sample repeats itself
-            (distances of distributions), whose plain percentiles may not even hold the value.
+        centred: shift the interval so that it sits around the value. For statistics that grow when a sample repeats
+            itself (distances of distributions), whose plain percentiles may not even hold the value.
     """
     count = len(arrays[0])
     value = float(statistic(*arrays)) if count else math.nan
@@ -84,6 +84,8 @@ def bootstrap(
     for _ in range(resamples):
         rows = random.integers(0, count, count)
         draws.append(float(statistic(*(array[rows] for array in arrays))))
+    if np.isnan(draws).all():
+        return Figure(value, math.nan, math.nan)
     low, high = np.nanquantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     shift = value - float(np.nanmean(draws)) if centred else 0.0
     return Figure(value, float(low) + shift, float(high) + shift)
@@ -171,8 +173,8 @@ def _moments(features: Array) -> tuple[Array, Array]:
 class KernelDistance:
     """Squared maximum mean discrepancy under the kernel (x.y / d + 1)^3 (Binkowski et al. 2018), to one reference set.
 
-    Features are standardised by the reference. The estimator is the biased one: it stays positive where two samples come from
-    one distribution, so that a floor at equal sample size exists that others can be a multiple of.
+    Features are standardised by the reference. The estimator is the biased one: it stays positive where two samples
+    come from one distribution, so that a floor at equal sample size exists that others can be a multiple of.
 
     Args:
         reference: features [n, d].
@@ -207,7 +209,7 @@ class KernelDistance:
 
 
 def auc(low: Array, high: Array) -> float:
-    """Probability that an entry of `low` is below one of `high` (ties count half): 0.5 where they are distributed alike."""
+    """Probability that an entry of `low` is below one of `high`, ties counting half: 0.5 where they are alike."""
     ranks = stats.rankdata(np.concatenate([low, high]))
     above = ranks[len(low) :].sum() - len(high) * (len(high) + 1) / 2
     return float(above / (len(low) * len(high)))
@@ -219,8 +221,8 @@ def auc(low: Array, high: Array) -> float:
 class KernelRidge:
     """Ridge regression in the dual, linear or with a Gaussian kernel: fewer samples than features.
 
-    Kernel and strength are chosen on the last fifth of the samples that it is fitted on; those should be other faces than the
-    rest, so that what is chosen reads faces it has not seen.
+    Kernel and strength are chosen on the last fifth of the samples that it is fitted on; those should be other faces
+    than the rest, so that what is chosen reads faces it has not seen.
 
     Args:
         x: [n, d] features.
@@ -239,7 +241,7 @@ class KernelRidge:
         products = standard @ standard.T
         cut = max(1, len(x) * 4 // 5)
         fit, check = slice(None, cut), slice(cut, None)
-        best = (-math.inf, None, 1.0)
+        best: tuple[float, float | None, float] = (-math.inf, None, 1.0)
         targets = (y - self._offset).astype(np.float64)
         for width in self.WIDTHS:
             gram = self._kernel(products, np.diag(products), np.diag(products), width)
@@ -287,7 +289,8 @@ def r_squared(predictions: Array, targets: Array) -> Array:
 def nats_of_uniform(scores: Array) -> float:
     """Information in nats that Gaussian readings with these R^2 carry about controls uniform in [-1, 1].
 
-    Each gives log 2 - log(2 pi e s^2) / 2 with s^2 = (1 - R^2) / 3, and never less than nothing; ten at R^2 = 0.9 give 9.7.
+    Each gives log 2 - log(2 pi e s^2) / 2 with s^2 = (1 - R^2) / 3, and never less than nothing; ten at R^2 = 0.9 give
+    9.7.
     """
     variance = np.maximum(1 - np.asarray(scores, np.float64), 1e-9) / 3
     return float(np.maximum(math.log(2) - 0.5 * np.log(2 * math.pi * math.e * variance), 0).sum())
@@ -306,19 +309,22 @@ def spearman(values: Array, positions: Array) -> Array:
 
 
 def off_diagonal(responses: Array) -> float:
-    """Mean absolute response [k, k] (row: control moved; column: what is read) off the diagonal, over that on it."""
+    """Mean absolute response off the diagonal, over that on it, mean over controls; at most 1 each.
+
+    Rows of `responses` [k, k] are the controls moved, columns what is read. A control that does not move its own
+    reading more than the others' counts 1, so one that does nothing is not hidden by the rest.
+    """
     size = np.abs(responses)
-    count = len(size)
-    diagonal = float(np.trace(size))
-    others = float(size.sum()) - diagonal
-    return others / (count - 1) / diagonal if diagonal > 0 else math.nan
+    own = np.diag(size)
+    others = (size.sum(1) - own) / (len(size) - 1)
+    return float(np.minimum(others / np.maximum(own, 1e-12), 1).mean())
 
 
 def mutual_information_gap(controls: Array, readings: Array, bins: int = 6) -> Array:
     """How much more the best reading knows of each control than the second best, over the control's entropy.
 
-    Chen et al. 2018. Controls [n, k] and readings [n, m] are cut into bins of equal count; the information has Miller and
-    Madow's correction for the number of samples.
+    Chen et al. 2018. Controls [n, k] and readings [n, m] are cut into bins of equal count; the information has Miller
+    and Madow's correction for the number of samples.
 
     Returns:
         [k], each in [0, 1].

@@ -136,8 +136,8 @@ def morph(faces: Bytes, others: Bytes, shares: Array) -> Bytes:
 class Looks:
     """EfficientNet-Lite0 trained on ImageNet, at the face frame's own resolution: how pictures look, and how alike.
 
-    `pooled` are the means over the places of all five feature maps of unit length, what the attribute probe reads; `deep` are
-    those of the last map as it leaves the network (block 15, 320 channels), for distances of distributions.
+    `pooled` are the means over the places of all five feature maps of unit length, what the attribute probe reads;
+    `deep` are those of the last map as it leaves the network (block 15, 320 channels), for distances of distributions.
     """
 
     def __init__(self) -> None:
@@ -181,7 +181,7 @@ class Looks:
 
     @torch.inference_mode()
     def details(self, faces: Bytes) -> Floats:
-        """Feature maps of the middle stages on a coarse grid, and a small picture: what a fresh regressor reads, [n, d]."""
+        """Later feature maps on a coarse grid, and a small picture: what a fresh regressor reads, [n, d]."""
         rows = []
         for part in batches(faces):
             maps = normalised(self.maps(part))[1:]

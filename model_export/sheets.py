@@ -25,7 +25,13 @@ def save_rows(path: Path, rows: Sequence[Sequence[Bytes]], captions: Sequence[Se
 
 
 def save_cases(
-    path: Path, sources: Bytes, reconstructions: Bytes, similarity: Array, variants: Variants, rows: Array, count: int = 8
+    path: Path,
+    sources: Bytes,
+    reconstructions: Bytes,
+    similarity: Array,
+    variants: Variants,
+    rows: Array,
+    count: int = 8,
 ) -> None:
     """Source, reconstruction and variants of the chosen faces, with the recogniser's similarity."""
     count = min(count, variants.images.shape[1])
