@@ -54,7 +54,7 @@ QUOTED_FROM = "1,000 LFW photographs (708 people), same face frame and crop; quo
 RATES = (1e-2, 1e-3, 1e-4)
 MORPH_SHARE = 0.5
 """The pixel morphs of a face take shares of its neighbour that grow evenly up to this."""
-LEAST_RESPONSE = 0.1
+LEAST_RESPONSE = 0.5
 """Of a reading per unit of its control, under which the control counts as dead in the rank correlation."""
 SMALL_GROUP = 20
 """Groups of fewer faces are shown, but do not count as the one that is farthest behind."""
