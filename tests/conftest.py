@@ -61,7 +61,8 @@ def new_client() -> Iterator[Callable[..., TestClient]]:
     clients: list[TestClient] = []
 
     def make(**settings: object) -> TestClient:
-        client = TestClient(create_app(Settings(device="cpu", **settings)), raise_server_exceptions=False)
+        chosen = Settings(**{"device": "cpu", "batch_sizes": (1, 4)} | settings)  # few sizes: less to warm
+        client = TestClient(create_app(chosen), raise_server_exceptions=False)
         clients.append(client)
         return client.__enter__()
 
