@@ -125,17 +125,22 @@ def unstarted() -> TestClient:
     return TestClient(create_app(Settings()), raise_server_exceptions=False)
 
 
-def test_a_request_is_one_line(unstarted: TestClient, logged: Logged) -> None:
-    line = line_of(unstarted, logged, "GET", "/", headers={"X-Request-ID": "abc-1.2_3"})
+@pytest.mark.parametrize(
+    ("path", "level"),
+    [("/", "info"), ("/health/live", "debug")],
+    ids=["request", "a probe that goes well would drown the rest"],
+)
+def test_a_request_is_one_line(unstarted: TestClient, logged: Logged, path: str, level: str) -> None:
+    line = line_of(unstarted, logged, "GET", path, headers={"X-Request-ID": "abc-1.2_3"})
     assert line.pop("time")
     assert line.pop("seconds") >= 0
     assert line == {
-        "level": "debug",  # probes that go well would drown the rest
+        "level": level,
         "logger": "app.requests",
         "event": "request",
         "request_id": "abc-1.2_3",
         "method": "GET",
-        "route": "/",
+        "route": path,
         "status": 200,
     }
 
