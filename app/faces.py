@@ -230,7 +230,9 @@ def recognizer_maps(size: int = FRAME_SIZE) -> tuple[Floats, Floats]:
         weights = np.maximum(0, 1 - distance)
         inside = (positions > -0.5) & (positions < size - 0.5)
         weights = np.where(inside[:, None], weights / np.maximum(weights.sum(1, keepdims=True), 1e-9), 0)
-        maps.append(weights.astype(np.float32))
+        matrix_of_axis = weights.astype(np.float32)
+        matrix_of_axis.setflags(write=False)  # cached: whoever changed it would change every later crop
+        maps.append(matrix_of_axis)
     return maps[0], maps[1]
 
 

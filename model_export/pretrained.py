@@ -57,8 +57,8 @@ class FrozenRecognizer(nn.Module):
             self._steps.append((node.op_type, names, node.output[0], attributes))
         self._input, self._output = graph.input[0].name, graph.output[0].name
         rows, columns = recognizer_maps()
-        self.register_buffer("rows", torch.from_numpy(rows))
-        self.register_buffer("columns", torch.from_numpy(columns))
+        self.register_buffer("rows", torch.tensor(rows))
+        self.register_buffer("columns", torch.tensor(columns))
         self.requires_grad_(False)
 
     def forward(self, images: Tensor) -> Tensor:
