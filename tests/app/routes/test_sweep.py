@@ -23,6 +23,12 @@ def test_a_control_can_be_named(client: TestClient, photo: bytes) -> None:
     assert len(named["variants"]) == 9
 
 
+@pytest.mark.parametrize("control", ["0", "9"])
+def test_an_index_may_stand_in_a_form(client: TestClient, photo: bytes, control: str) -> None:
+    answer = client.post("/v1/sweep", data={"control": control, "steps": "3"}, files={"image": photo}).json()
+    assert answer["control"] == int(control)
+
+
 def test_as_an_image_it_is_one_row(client: TestClient, photo: bytes) -> None:
     answer = client.post("/v1/sweep?steps=7", files={"image": photo}, headers={"Accept": "image/jpeg"})
     assert Image.open(io.BytesIO(answer.content)).size == (7 * 128, 128)
