@@ -15,10 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from app.faces import EMBEDDING_SIZE
-
-IDENTITY_SIZE = 70
-CONTROL_SIZE = 10
-IMAGE_SIZE = 128
+from app.generator import CONTROL_SIZE, IDENTITY_SIZE
 
 
 @dataclass(frozen=True)

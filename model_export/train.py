@@ -22,12 +22,12 @@ import torch.distributed as dist
 from PIL import Image
 from torch import Tensor, nn
 
+from app.faces import FRAME_SIZE
 from model_export import losses
 from model_export.dataset import FaceSet
 from model_export.networks import (
     CONTROL_SIZE,
     IDENTITY_SIZE,
-    IMAGE_SIZE,
     ControlRecovery,
     Decoder,
     Discriminator,
@@ -134,7 +134,7 @@ class Trainer:
         self.perceptual = PerceptualFeatures(config.perceptual_size).to(device)
         with torch.no_grad():
             channels = [
-                value.shape[1] for value in self.perceptual(torch.zeros(1, 3, IMAGE_SIZE, IMAGE_SIZE).to(device))
+                value.shape[1] for value in self.perceptual(torch.zeros(1, 3, FRAME_SIZE, FRAME_SIZE).to(device))
             ]
         self.encoder, self.decoder = Encoder(config.networks), Decoder(config.networks)
         self.recovery, self.discriminator = ControlRecovery(config.networks), Discriminator(config.networks, channels)
@@ -293,7 +293,7 @@ class Trainer:
         zoom, shift = uniform(count, 1) * config.jitter, uniform(count, 2) * config.jitter / 2
         which = torch.cat([torch.arange(count, device=device), varied, torch.arange(randoms, device=device)])
         with self._frozen():
-            seen = jitter(images, zoom[which], shift[which], IMAGE_SIZE)
+            seen = jitter(images, zoom[which], shift[which], FRAME_SIZE)
             embeddings = self.recognizer(seen[: count + 2 * pairs])
             features = self.perceptual(jitter(images, zoom[which], shift[which], config.perceptual_size))
             with torch.no_grad():
