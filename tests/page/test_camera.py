@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from .conftest import FLAGS, Visitor, find_browser
+from .conftest import FLAGS, Visitor, find_browser, wait_until
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def test_a_photograph_is_taken_and_the_camera_goes_off(filming):
     page.get_by_role("button", name="Use the camera").click()
     dialog = page.get_by_role("dialog", name="Camera")
     expect(dialog.get_by_role("button", name="Take the photograph")).to_be_focused()
-    page.wait_for_function("document.querySelector('#camera-video').videoWidth > 0")
+    wait_until(page, "document.querySelector('#camera-video').videoWidth > 0")
     page.evaluate("window.tracks = document.querySelector('#camera-video').srcObject.getTracks()")
     page.keyboard.press("Enter")
     expect(dialog).to_be_hidden()

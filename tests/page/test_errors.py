@@ -5,6 +5,8 @@ import json
 import pytest
 from playwright.sync_api import expect
 
+from .conftest import wait_until
+
 
 @pytest.mark.parametrize(
     ("file", "status", "words"),
@@ -134,7 +136,7 @@ def test_the_policy_stops_what_does_not_belong_to_the_page(visitor):
         "() => { const image = new Image(); image.src = 'http://127.0.0.1:9/x.png'; document.body.append(image); }"
     )
     page.evaluate("() => { document.body.setAttribute('style', 'color: red'); }")
-    page.wait_for_function("window.stopped.length >= 2")
+    wait_until(page, "window.stopped.length >= 2")
     assert set(page.evaluate("window.stopped")) == {"img-src", "style-src-attr"}
     assert all("Content Security Policy" in text for text in visitor.complaints)
     assert len(visitor.complaints) >= 2, "the other tests would have noticed"
