@@ -69,7 +69,7 @@ def band(similarity: Tensor, low: Tensor, high: Tensor) -> Tensor:
 def mutual_information(mean: Tensor, log_deviation: Tensor, control: Tensor) -> Tensor:
     """InfoGAN's bound: negative log-likelihood of the control under Q, in nats a dimension; deviation in [0.25, 1]."""
     # A soft floor and ceiling: a hard clamp would stop the gradient of the deviation.
-    # Below 0.25 a control is read well enough: a lower floor let the easy controls outweigh the dead ones a hundredfold.
+    # Below 0.25 a control is read well enough: a lower floor let easy controls outweigh dead ones a hundredfold.
     low, high = math.log(0.25), 0.0
     log_deviation = low + (high - low) * torch.sigmoid(log_deviation)
     return (0.5 * ((control - mean) / log_deviation.exp()).square() + log_deviation).mean()

@@ -106,7 +106,7 @@ def browser(player: Playwright) -> Iterator[Browser]:
 
 
 def wait_until(page: Page, expression: str) -> None:
-    """Wait for a JavaScript expression to be true. (Playwright's own way polls with `eval`, which the policy forbids.)"""
+    """Wait for a JavaScript expression to be true; Playwright's own way polls with `eval`, which the policy forbids."""
     deadline = time.monotonic() + PATIENCE / 1000
     while not page.evaluate(expression):
         assert time.monotonic() < deadline, f"never came true: {expression}"
