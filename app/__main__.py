@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from pydantic import ValidationError
 
 from app import __version__, access, augment, logs, reloading, settings
 from app.doctor import doctor
+from app.main import create_app
 from app.manifest import ModelsInvalid, read_manifest
 from app.metrics import SHARED
 from app.settings import Settings
@@ -24,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="lookalike", description="Synthetic look-alikes of a face.")
     parser.add_argument("--version", action="version", version=f"lookalike {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
-    for command in (serve, doctor, show_settings):
+    for command in (serve, doctor, show_settings, show_openapi):
         name = command.__name__.removeprefix("show_")
         about = (command.__doc__ or "").partition(".")[0]
         commands.add_parser(name, help=about[:1].lower() + about[1:], description=about + ".").set_defaults(run=command)
@@ -70,6 +72,13 @@ def serve() -> int:
 def show_settings() -> int:
     """Print every setting as a Markdown table."""
     print(settings.table())
+    return 0
+
+
+def show_openapi() -> int:
+    """Print the OpenAPI description of the service, to make clients from."""
+    # The defaults, not the environment: a description does not depend on who printed it.
+    print(json.dumps(create_app(Settings.model_construct()).openapi(), indent=1, ensure_ascii=False))
     return 0
 
 

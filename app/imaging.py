@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -29,6 +30,15 @@ SYNTHETIC = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMe
 
 SIDEWAYS = (5, 6, 7, 8)
 """EXIF orientations of a picture that was stored with width and height exchanged."""
+
+MAX_PARTS = 16384
+"""Segments of a JPEG, chunks of a PNG: each costs the reader time and memory, even an empty one."""
+
+MAX_SCANS = 100
+"""Scans of a JPEG. Each passes over the whole picture, though it may take 40 bytes of the file; encoders write about ten."""
+
+_JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
+"""The next marker within a scan: neither a stuffed byte, nor filling, nor a restart."""
 
 # The size limit is ours (it answers with a problem, where Pillow's would only warn).
 Image.MAX_IMAGE_PIXELS = None
@@ -59,6 +69,15 @@ class Photo:
     def scale(self) -> float:
         """Pixels of the photograph in one pixel of `image`; 1 where it was decoded in full."""
         return self.width / self.image.width
+
+
+JPEG_TAGS = {
+    ExifTags.Base.XResolution: 72,
+    ExifTags.Base.YResolution: 72,
+    ExifTags.Base.ResolutionUnit: 2,  # inches
+    ExifTags.Base.YCbCrPositioning: 1,  # centred
+}
+"""What Exif 3.0 demands of a JPEG file that has any Exif at all."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +123,7 @@ def read_photo(data: bytes, max_pixels: int, reduced: bool = True) -> Photo:
         NotAnImage: not a picture in one of the formats, or a damaged one.
         TooManyPixels: more than `max_pixels`.
     """
+    _check_parts(data)
     try:
         image: Image.Image = Image.open(io.BytesIO(data), formats=READABLE)
     except Exception as error:
@@ -149,6 +169,7 @@ def write_image(pixels: Bytes, form: Format, quality: int, provenance: Provenanc
     exif = Image.Exif()
     exif[ExifTags.Base.Software] = provenance.software
     if form == "jpeg":
+        exif.update(JPEG_TAGS)
         image.save(output, "JPEG", quality=quality, subsampling=0 if quality >= 90 else 2, xmp=xmp, exif=exif)
     else:
         image.save(output, "WEBP", quality=quality, lossless=quality == 100, method=2, xmp=xmp, exif=exif)
@@ -165,6 +186,47 @@ def contact_sheet(images: Sequence[Bytes], columns: int | None = None) -> Bytes:
         top, left = index // columns * height, index % columns * width
         sheet[top : top + height, left : left + width] = image
     return sheet
+
+
+def _check_parts(data: bytes) -> None:
+    """Refuse what would keep a decoder busy for minutes, by the parts that a JPEG or PNG says it is made of.
+
+    Raises:
+        NotAnImage: more parts or scans than any photograph has.
+    """
+    if data.startswith(b"\xff\xd8"):
+        parts, scans = _jpeg_parts(data)
+    elif data.startswith(b"\x89PNG\r\n\x1a\n"):
+        parts, scans = _png_chunks(data), 1
+    else:
+        return
+    if parts > MAX_PARTS or scans > MAX_SCANS:
+        raise NotAnImage("The picture is made of more parts than a photograph has. Save it anew with a common program.")
+
+
+def _jpeg_parts(data: bytes) -> tuple[int, int]:
+    """Segments and scans of a JPEG up to its end, or to where there are too many."""
+    parts = scans = 0
+    place = 2
+    while (match := _JPEG_MARKER.search(data, place)) and parts <= MAX_PARTS and scans <= MAX_SCANS:
+        # Filling is read a byte at a time, and so counts like a segment.
+        parts += 1 + match.start() - place if not scans else 1
+        marker, place = data[match.start() + 1], match.end()
+        if marker == 0xD9:
+            break
+        scans += marker == 0xDA
+        if marker != 0x01:  # which stands alone, so that what follows it is read
+            place += int.from_bytes(data[place : place + 2], "big")
+    return parts, scans
+
+
+def _png_chunks(data: bytes) -> int:
+    """Chunks of a PNG, or as many as are too many."""
+    chunks, place = 0, 8
+    while place < len(data) and chunks <= MAX_PARTS:
+        chunks += 1
+        place += 12 + int.from_bytes(data[place : place + 4], "big")
+    return chunks
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -14,7 +14,7 @@ from app import __version__, logs, problems, tracing
 from app.draining import ready_until_stopped
 from app.metrics import Metrics
 from app.reloading import reloaded_on_hangup
-from app.routes import ROUTERS, access
+from app.routes import ROUTERS, access, openapi
 from app.routes.inference_protocol import ProtocolErrors
 from app.routes.middleware import Envelope
 from app.routes.tracing import Traced
@@ -63,6 +63,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         summary="Synthetic look-alikes of a face",
         description=DESCRIPTION,
         lifespan=lifespan,
+        # An address with a slash too many does not exist. A redirect would name the Host and scheme that the request
+        # claims, and a client would send its key there.
+        redirect_slashes=False,
+        docs_url=None,  # `app.routes.docs` has it, without a CDN
         redoc_url=None,
         # The framework's own telemetry would export queries, bodies that are not valid, and messages of exceptions.
         telemetry=NO_TELEMETRY,
@@ -73,6 +77,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     access.install(app, settings)
     for router in ROUTERS:
         app.include_router(router)
+    openapi.install(app, settings)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

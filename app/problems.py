@@ -36,6 +36,7 @@ class Kind:
 
 INVALID_PARAMETERS = Kind(422, "invalid-parameters", "Some parameters are not valid")
 INTERNAL = Kind(500, "internal", "The service failed")
+BAND_EMPTY = Kind(422, "band-empty", "No variant was found inside the band")
 NOT_READY = Kind(503, "not-ready", "The service is not ready")
 
 EXCEPTIONS: dict[type[Exception], Kind] = {

@@ -72,7 +72,8 @@ class SamplingParameters(PictureParameters):
     def _one_way_to_choose(self) -> SamplingParameters:
         if self.controls is not None:
             for name in ("count", "strength", "similarity_min", "similarity_max", "band"):
-                if name in self.model_fields_set:
+                # Generated clients send every default.
+                if getattr(self, name) != type(self).model_fields[name].default:
                     raise ValueError(f"controls are given, so {name} has nothing to choose: leave one of them out")
         if self.band is not None and (self.similarity_min is not None or self.similarity_max is not None):
             raise ValueError("give either band, or similarity_min and similarity_max")

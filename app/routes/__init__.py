@@ -1,6 +1,6 @@
 """HTTP: one file a resource. Routes translate; what is done is decided in the service layer."""
 
-from app.routes import compare, health, identities, inference, model, page, reload, render, sweep, variants
+from app.routes import compare, docs, health, identities, inference, model, page, reload, render, sweep, variants
 
 ROUTERS = (
     variants.router,
@@ -13,4 +13,5 @@ ROUTERS = (
     inference.router,
     health.router,
     page.router,
+    docs.router,
 )

@@ -31,7 +31,6 @@ OPEN: dict[str, Area] = {
     "/v2/health/ready": "health",
     "/metrics": "metrics",
     "/docs": "docs",
-    "/docs/oauth2-redirect": "docs",
     "/openapi.json": "docs",
 }
 ADMIN = ("/v1/model:reload",)
@@ -46,6 +45,8 @@ def area(path: str) -> Area:
     """What a path belongs to; all that is not known belongs to the API, and needs a key."""
     if path in ADMIN:
         return "admin"
+    if path.startswith("/docs/"):
+        return "docs"
     return OPEN.get(path, "page" if path.startswith("/page/") else "api")
 
 
@@ -148,23 +149,13 @@ async def charge(request: Request, images: int) -> None:
 
 
 def install(app: FastAPI, settings: Settings) -> None:
-    """Put keys and rate limits around the application, and into its OpenAPI description."""
+    """Put keys and rate limits around the application."""
     keyring = Keyring(settings.keys, settings.keys_file) if settings.needs_key else None
     app.state.limiter = RateLimiter(settings.rate_limit, settings.rate_store) if settings.rate_limit else None
     app.add_middleware(Access, keyring=keyring, protected=settings.protect, admins=settings.admin_keys)
-    describe = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        known = app.openapi_schema is not None
-        schema = describe()
-        if not known:
-            _document(schema, settings)
-        return schema
-
-    app.openapi = openapi  # type: ignore[method-assign]
 
 
-def _document(schema: dict[str, Any], settings: Settings) -> None:
+def document(schema: dict[str, Any], settings: Settings) -> None:
     """Declare the security schemes, and where they and their problems apply."""
     schema.setdefault("components", {})["securitySchemes"] = SCHEMES
     either: list[dict[str, list[str]]] = [{name: []} for name in SCHEMES]

@@ -18,13 +18,12 @@ from pydantic import BaseModel
 from app import problems, schemas
 from app.engine import Engine
 from app.faces import FRAME_SIZE, Face
-from app.problems import Kind, ProblemError
+from app.problems import ProblemError
 from app.routes.connection import while_connected
 from app.routes.negotiation import JSON, NDJSON, ZIP
 from app.service import Subject, Variant, Variants, floats
 
 POINTS = tuple(schemas.Landmarks.model_fields)
-BAND_EMPTY = Kind(422, "band-empty", "No variant was found inside the band")
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +66,7 @@ async def _whole(
         if form.startswith("image/"):
             made, data = await variants.sheet(columns)
             if data is None:
-                raise ProblemError(BAND_EMPTY, "Widen the band, or ask for JSON to see how the search went.")
+                raise ProblemError(problems.BAND_EMPTY, "Widen the band, or ask for JSON to see how the search went.")
             return Response(data, media_type=form, headers=_headers(variants, made))
         files = [pair async for batch in variants.files() for pair in batch]
         headers = _headers(variants, [variant for variant, _ in files])

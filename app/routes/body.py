@@ -108,6 +108,9 @@ async def _read_form(request: Request, names: Iterable[str]) -> tuple[dict[str, 
     parser.spool_max_size = 2**62  # never to disk; the size of the whole body is bounded elsewhere
     try:
         form = await parser.parse()
+    except ValueError:
+        # The charset that the client named: it may be any codec of Python's, and they fail in ways of their own.
+        raise refuse(400, "The form cannot be read: its text is not in the charset that it names.") from None
     except (MultiPartException, KeyError) as error:
         message = getattr(error, "message", "it has no boundary")
         raise refuse(400, f"The form cannot be read: {message}") from None
@@ -132,13 +135,22 @@ async def _read_form(request: Request, names: Iterable[str]) -> tuple[dict[str, 
 
 
 def _as_text(field: dict[str, Any]) -> dict[str, Any]:
-    """A parameter's schema as it travels in a query or form: without null, nested lists as a JSON string."""
+    """A parameter's schema as it travels in a query or form: no null, no alternatives, lists as a JSON string."""
     field = {key: value for key, value in field.items() if key != "title"}
     options = [option for option in field.get("anyOf", []) if option != {"type": "null"}]
     if len(options) == 1:
         field = {key: value for key, value in field.items() if key not in ("anyOf", "default")} | options[0]
+    elif options:
+        # A form or a query has text alone, and generated clients stumble over a word or a number.
+        field = {key: value for key, value in field.items() if key != "anyOf"} | {"type": "string"}
+        words = [word for option in options for word in option.get("enum", [option.get("const")]) if word is not None]
+        if words:
+            field["pattern"] = f"^({'|'.join(words)}|[0-9]+)$"
+    if (default := field.pop("default", None)) is not None:
+        # As words: generated clients send a default that they know, in query and form at once.
+        field["description"] = f"{field.get('description', '')} Default: {default}.".strip()
     if field.get("type") == "array":
-        field = {"type": "string", "description": field.get("description", ""), "contentMediaType": "application/json"}
+        field = {"type": "string", "description": field.get("description", "")}
     return field
 
 

@@ -12,10 +12,10 @@ from app.problems import DETAILS, EXCEPTIONS, MEDIA_TYPE, PREFIX, STATUSES, Kind
 BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 
 
-def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The problems a route can answer with, each kind as an example."""
+def errors(*statuses: int, also: tuple[Kind, ...] = ()) -> dict[int | str, dict[str, Any]]:
+    """The problems a route can answer with, each kind as an example; `also` are those that no other route has."""
     kinds: dict[str, Kind] = {}
-    for kind in (*STATUSES.values(), *EXCEPTIONS.values()):
+    for kind in (*STATUSES.values(), *EXCEPTIONS.values(), *also):
         kinds.setdefault(kind.slug, kind)
     answers: dict[int | str, dict[str, Any]] = {}
     for status in statuses:
@@ -57,4 +57,4 @@ def pictures(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
     }
 
 
-PHOTO_ERRORS = (400, 406, 408, 413, 415, 422, 503, 504)
+PHOTO_ERRORS = (400, 406, 408, 413, 415, 422, 500, 503, 504)

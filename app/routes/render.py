@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from app import schemas
+from app.problems import BAND_EMPTY
 from app.routes.access import charge
 from app.routes.answers import answer_variants, model_name, search
 from app.routes.documentation import errors, pictures
@@ -18,7 +19,7 @@ router = APIRouter(tags=["faces"])
     "/v1/render",
     summary="Make look-alikes of an identity",
     operation_id="render_identity",
-    responses=pictures(schemas.RenderAnswer) | errors(400, 406, 408, 413, 422, 503, 504),
+    responses=pictures(schemas.RenderAnswer) | errors(400, 406, 408, 413, 422, 500, 503, 504, also=(BAND_EMPTY,)),
 )
 async def render_identity(request: Request, body: schemas.RenderRequest) -> Response:
     """Redraw a face from its identity latent, as `/v1/identities` gives it.

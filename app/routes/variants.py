@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from app import schemas
+from app.problems import BAND_EMPTY
 from app.routes.access import charge
 from app.routes.answers import answer_variants, model_name, search, source
 from app.routes.body import documented, parse, read_upload
@@ -19,7 +20,7 @@ router = APIRouter(tags=["faces"])
     "/v1/variants",
     summary="Make look-alikes of a photographed face",
     operation_id="create_variants",
-    responses=pictures(schemas.VariantsAnswer) | errors(*PHOTO_ERRORS),
+    responses=pictures(schemas.VariantsAnswer) | errors(*PHOTO_ERRORS, also=(BAND_EMPTY,)),
     openapi_extra=documented(schemas.VariantsParameters, {"image": "A photograph with a face: JPEG, PNG or WebP."}),
 )
 async def create_variants(request: Request) -> Response:

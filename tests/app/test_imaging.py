@@ -1,5 +1,8 @@
 import io
+import json
+import shutil
 import struct
+import subprocess
 import zlib
 from pathlib import Path
 
@@ -193,3 +196,24 @@ def test_nothing_is_read_from_a_path(tmp_path: Path) -> None:
     quadrants().save(path)
     with pytest.raises(NotAnImage):
         read_photo(str(path).encode(), MANY)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_exiftool_reads_the_provenance_and_finds_nothing_amiss(form: Format, tmp_path: Path) -> None:
+    """By the program that everybody reads metadata with."""
+    exiftool = shutil.which("exiftool")
+    if exiftool is None:
+        pytest.skip("there is no exiftool on this machine: apt-get install libimage-exiftool-perl")
+    file = tmp_path / f"face.{form}"
+    file.write_bytes(write_image(np.asarray(quadrants()), form, 90, PROVENANCE))
+    printed = subprocess.run(
+        [exiftool, "-json", "-all", "-validate", "-warning", "-G1", "-a", str(file)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    (tags,) = json.loads(printed.stdout)
+    assert tags["XMP-iptcExt:DigitalSourceType"].endswith("/trainedAlgorithmicMedia")
+    assert tags["XMP-iptcExt:AISystemVersionUsed"] == PROVENANCE.version
+    assert tags["XMP-xmpMM:DocumentID"] == PROVENANCE.answer
+    assert tags["ExifTool:Validate"] == "OK", tags

@@ -5,15 +5,14 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 import httpx
 import numpy as np
 import pytest
 import tritonclient.http as triton
-import uvicorn
+from fastapi import FastAPI
 from PIL import Image
 from tritonclient.utils import InferenceServerException
 
@@ -27,17 +26,10 @@ DATATYPES = {np.dtype("u1"): "UINT8", np.dtype("f4"): "FP32"}
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
+def address(running: Callable[[FastAPI], AbstractContextManager[str]]) -> Iterator[str]:
     app = create_app(Settings(device="cpu", threads=1, batch_sizes=(1, 2, 4), max_bytes=2**21))
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.05)
-    yield f"127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
+    with running(app) as address:
+        yield address
 
 
 @pytest.fixture

@@ -197,3 +197,20 @@ def test_a_large_upload_is_not_spooled_to_disk(
     monkeypatch.setattr("tempfile.TemporaryFile", refuse)
     answer = client.post("/v1/identities", files={"image": output.getvalue()})
     assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("charset", ["undefined", "punycode", "a\0b", "utf-16", "unicode_escape", "hex", "latin-1"])
+@pytest.mark.parametrize("name", ["control", "colour"])
+def test_a_form_in_a_charset_that_cannot_be_read(client: TestClient, photo: bytes, charset: str, name: str) -> None:
+    parts = [b'name="image"; filename="a"\r\n\r\n' + photo, f'name="{name}"\r\n\r\n\\ud800'.encode()]
+    body = b"".join(b"--B\r\nContent-Disposition: form-data; " + part + b"\r\n" for part in parts) + b"--B--\r\n"
+    media_type = f"multipart/form-data; boundary=B; charset={charset}"
+    answer = client.post("/v1/sweep", content=body, headers={"Content-Type": media_type})
+    assert answer.status_code in (400, 422), answer.text
+    assert answer.json()["detail"]
+
+
+@pytest.mark.parametrize("path", ["/v1/variants/", "/v1/model/", "/health/ready/"])
+def test_a_slash_too_many_is_not_redirected(client: TestClient, path: str) -> None:
+    answer = client.get(path, follow_redirects=False, headers={"Host": "elsewhere.example"})
+    problem(answer, 404, "not-found")
