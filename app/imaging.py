@@ -35,7 +35,7 @@ MAX_PARTS = 16384
 """Segments of a JPEG, chunks of a PNG: each costs the reader time and memory, even an empty one."""
 
 MAX_SCANS = 100
-"""Scans of a JPEG. Each passes over the whole picture, though it may take 40 bytes of the file; encoders write about ten."""
+"""Scans of a JPEG. Each passes over the whole picture, and may take but 40 bytes of the file; encoders write ten or so."""
 
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
 """The next marker within a scan: neither a stuffed byte, nor filling, nor a restart."""

@@ -4,6 +4,7 @@ import shutil
 import struct
 import subprocess
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -217,3 +218,54 @@ def test_exiftool_reads_the_provenance_and_finds_nothing_amiss(form: Format, tmp
     assert tags["XMP-iptcExt:AISystemVersionUsed"] == PROVENANCE.version
     assert tags["XMP-xmpMM:DocumentID"] == PROVENANCE.answer
     assert tags["ExifTool:Validate"] == "OK", tags
+
+
+def jpeg_segment(marker: int, body: bytes) -> bytes:
+    return struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
+
+
+def many_scans(scans: int, between: bytes = b"") -> bytes:
+    """A progressive grey JPEG, 8 x 8 pixels, whose one block is gone over again and again."""
+    scan = jpeg_segment(0xDA, bytes([1, 1, 0, 1, 63, 0])) + b"\x7f"
+    return (
+        b"\xff\xd8"
+        + jpeg_segment(0xDB, b"\0" + bytes([1] * 64))
+        + jpeg_segment(0xC2, struct.pack(">BHHB", 8, 8, 8, 1) + bytes([1, 0x11, 0]))
+        + jpeg_segment(0xC4, b"\0" + bytes([1] + [0] * 15) + b"\0")
+        + jpeg_segment(0xC4, b"\x10" + bytes([1] + [0] * 15) + b"\0")
+        + jpeg_segment(0xDA, bytes([1, 1, 0, 0, 0, 0]))
+        + b"\x7f"
+        + (between + scan) * (scans - 1)
+        + b"\xff\xd9"
+    )
+
+
+# A marker that stands alone must not hide the scans after it, as if they were its content.
+@pytest.mark.parametrize("between", [b"", b"\xff\x01", b"\xff\xff"])
+def test_a_jpeg_that_would_be_gone_over_thousands_of_times_is_not_read(between: bytes) -> None:
+    assert read_photo(many_scans(40), MANY).image.size == (8, 8)
+    with pytest.raises(NotAnImage, match="more parts"):
+        read_photo(many_scans(5000, between), MANY)
+
+
+def png_chunk(name: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+@pytest.mark.parametrize(
+    "crumbs",
+    [
+        lambda jpeg, png: jpeg[:2] + b"\xff\xe1\0\2" * 100_000 + jpeg[2:],
+        lambda jpeg, png: jpeg[:2] + b"\xff\xfe\0\3a" * 100_000 + jpeg[2:],
+        lambda jpeg, png: jpeg[:2] + b"\xff" * 100_000 + jpeg[2:],
+        lambda jpeg, png: png[:33] + png_chunk(b"prVt", b"") * 100_000 + png[33:],
+        lambda jpeg, png: png[:-12] + png_chunk(b"IDAT", b"") * 100_000 + png[-12:],
+    ],
+    ids=["application segments", "comments", "filling", "private chunks", "empty data"],
+)
+def test_a_picture_of_a_hundred_thousand_crumbs_is_not_read(crumbs: Callable[[bytes, bytes], bytes]) -> None:
+    files = [io.BytesIO(), io.BytesIO()]
+    for file, form in zip(files, ("JPEG", "PNG"), strict=True):
+        quadrants().save(file, form)
+    with pytest.raises(NotAnImage, match="more parts"):
+        read_photo(crumbs(*(file.getvalue() for file in files)), MANY)
