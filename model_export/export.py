@@ -24,9 +24,11 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from app.faces import FRAME_SIZE
+from model_export.dataset import FaceSet
 from model_export.networks import CONTROL_SIZE, IDENTITY_SIZE, Decoder, Encoder
 from model_export.pretrained import FrozenRecognizer
 from model_export.train import TrainConfig
+from model_export.whitening import latents, whiten
 
 OPSET = 18
 MAX_BYTES = 16 * 2**20
@@ -35,6 +37,8 @@ IDENTITY_TOLERANCE = 1e-3
 """Largest difference of a latent entry between PyTorch and ONNX Runtime, both in float32."""
 IMAGE_TOLERANCE = 1
 """Largest difference of a pixel, in levels of 255: a value on the edge may round either way."""
+
+WHITENING_FACES = 4000
 
 THIRD_PARTY = {
     "detector_near": "face_detector_back.onnx",
@@ -175,7 +179,13 @@ def describe(path: Path) -> dict[str, Any]:
 
 
 def export(
-    checkpoint: Path, config: TrainConfig, models: Path, out: Path, version: str, facts: dict[str, Any]
+    checkpoint: Path,
+    config: TrainConfig,
+    models: Path,
+    out: Path,
+    version: str,
+    facts: dict[str, Any],
+    faces: FaceSet | None = None,
 ) -> dict[str, Any]:
     """Write the two graphs and the manifest into `out`; returns the manifest.
 
@@ -186,9 +196,12 @@ def export(
         out: folder to write to; third-party networks are copied there if it is another one.
         version: version of the model, as clients see it.
         facts: `controls`, `thresholds` and `metrics`, as `evaluate` measured them.
+        faces: the training faces, to make the latent's distribution over them standard normal.
     """
     out.mkdir(parents=True, exist_ok=True)
     encoder, decoder, images = load_networks(checkpoint, config)
+    if faces is not None:
+        whiten(encoder, decoder, latents(encoder, faces, WHITENING_FACES))
     recognizer = FrozenRecognizer(models / THIRD_PARTY["recognizer"])
     served_encoder, served_decoder = ServedEncoder(encoder, recognizer).eval(), ServedDecoder(decoder).eval()
     for module in (served_encoder, served_decoder):
@@ -235,6 +248,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, help="folder of a training run")
     parser.add_argument("out", type=Path, help="folder to write the graphs and the manifest to")
     parser.add_argument("--models", type=Path, default=Path("app/models"), help="where the third-party networks lie")
+    parser.add_argument(
+        "--data", type=Path, help="prepared faces: makes the latent's distribution over them standard normal"
+    )
     parser.add_argument("--facts", type=Path, help="evaluation.json with controls, thresholds and metrics")
     parser.add_argument("--version", default="0.1.0", help="version of the model, as clients see it")
 
@@ -245,7 +261,13 @@ def run(arguments: argparse.Namespace) -> int:
     facts = {key: facts[key] for key in ("controls", "thresholds", "metrics") if key in facts}
     config = TrainConfig.load(arguments.folder / "config.json")
     manifest = export(
-        arguments.folder / "checkpoint.pt", config, arguments.models, arguments.out, arguments.version, facts
+        arguments.folder / "checkpoint.pt",
+        config,
+        arguments.models,
+        arguments.out,
+        arguments.version,
+        facts,
+        FaceSet.open(arguments.data, "train") if arguments.data else None,
     )
     for name, difference in manifest["parity"].items():
         size = (arguments.out / f"{name}.onnx").stat().st_size / 2**20
