@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
+from typing import cast
 
 import uvicorn
 from pydantic import ValidationError
 
-from app import __version__, access, augment, logs, reloading, settings
+from app import __version__, access, augment, logs, reference, reloading, settings
 from app.doctor import doctor
 from app.main import create_app
 from app.manifest import ModelsInvalid, read_manifest
 from app.metrics import SHARED
+from app.routes.wire import BoundedConnection
 from app.settings import Settings
 
 
@@ -26,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="lookalike", description="Synthetic look-alikes of a face.")
     parser.add_argument("--version", action="version", version=f"lookalike {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
-    for command in (serve, doctor, show_settings, show_openapi):
+    for command in (serve, doctor, show_settings, show_openapi, show_reference):
         name = command.__name__.removeprefix("show_")
         about = (command.__doc__ or "").partition(".")[0]
         commands.add_parser(name, help=about[:1].lower() + about[1:], description=about + ".").set_defaults(run=command)
@@ -59,6 +63,9 @@ def serve() -> int:
             factory=True,
             host=chosen.host,
             port=chosen.port,
+            # Upload, computation and download may take a deadline each.
+            http=cast(type[asyncio.Protocol], partial(BoundedConnection, exchange_seconds=3 * chosen.deadline)),
+            ws="none",
             workers=chosen.workers,
             log_config=None,
             access_log=False,
@@ -79,6 +86,12 @@ def show_openapi() -> int:
     """Print the OpenAPI description of the service, to make clients from."""
     # The defaults, not the environment: a description does not depend on who printed it.
     print(json.dumps(create_app(Settings.model_construct()).openapi(), indent=1, ensure_ascii=False))
+    return 0
+
+
+def show_reference() -> int:
+    """Print the API reference in Markdown."""
+    print(reference.markdown(create_app(Settings.model_construct()).openapi()), end="")
     return 0
 
 

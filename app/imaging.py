@@ -35,7 +35,7 @@ MAX_PARTS = 16384
 """Segments of a JPEG, chunks of a PNG: each costs the reader time and memory, even an empty one."""
 
 MAX_SCANS = 100
-"""Scans of a JPEG. Each passes over the whole picture, and may take but 40 bytes of the file; encoders write ten or so."""
+"""Scans of a JPEG. Each passes over the whole picture, in as few as 40 bytes of the file; encoders write about ten."""
 
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
 """The next marker within a scan: neither a stuffed byte, nor filling, nor a restart."""
@@ -71,7 +71,7 @@ class Photo:
         return self.width / self.image.width
 
 
-JPEG_TAGS = {
+JPEG_TAGS: dict[int, int] = {
     ExifTags.Base.XResolution: 72,
     ExifTags.Base.YResolution: 72,
     ExifTags.Base.ResolutionUnit: 2,  # inches
