@@ -38,6 +38,7 @@ from app.schemas import (
     SweepParameters,
     VariantsParameters,
 )
+from app.selftest import SelfTest
 from app.settings import Settings
 
 FaceChoice = Literal["largest", "all"] | int
@@ -227,6 +228,11 @@ class Service:
     Args:
         settings: limits, directories, sizes.
         metrics: where it counts what it does.
+
+    Attributes:
+        gate: images that are waited for.
+        open_requests: requests with a body that are open, uploads included; counted by whoever takes them on.
+        draining: about to stop.
     """
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
@@ -234,6 +240,8 @@ class Service:
         self.metrics = metrics
         self.gate = Gate(settings.queue_images)
         self.draining = False
+        self.open_requests = 0
+        self._self_test = SelfTest(self._try_out)
         self._engine: Engine | None = None
         self._reloading = asyncio.Lock()
         self._retired: dict[asyncio.Task[None], Engine] = {}
@@ -278,6 +286,7 @@ class Service:
 
     async def close(self) -> None:
         """Stop; to be called when nothing is in flight."""
+        await self._self_test.close()
         for retirement, engine in list(self._retired.items()):
             retirement.cancel()
             await engine.close()
@@ -304,7 +313,30 @@ class Service:
             return "The service is about to stop."
         if self.gate.full:
             return "The queue is full."
+        if self.open_requests >= self.settings.max_requests:
+            return "As many requests as are taken on are open."
+        if self._self_test.failed:
+            self._self_test.begin()
+            return "The networks fail."
         return None
+
+    def doubt(self) -> None:
+        """A request failed for no fault of its own that is known: find out whether the networks still work."""
+        if self._engine:
+            self._self_test.begin()
+
+    async def _try_out(self) -> None:
+        """Run every network once, as a request would.
+
+        Raises:
+            ComputationFailed, DeadlineExceeded, Exception: one does not work, or not in time.
+        """
+        engine, deadline = self.engine, self._deadline()
+        await self.in_thread(engine.detector.warm, deadline)
+        frames = np.zeros((1, FRAME_SIZE, FRAME_SIZE, 3), np.uint8)
+        identities, _ = await engine.encoder.run(frames, deadline=deadline)
+        await engine.decoder.run(identities, np.zeros((1, CONTROL_SIZE), np.float32), deadline=deadline)
+        await engine.recognizer.run(frames, deadline=deadline)
 
     async def identities(self, photo: bytes, parameters: IdentitiesParameters) -> tuple[str, Engine, list[Subject]]:
         """The faces of a photograph as identity latents; returns the answer's id, the engine used, and the faces."""
@@ -470,7 +502,7 @@ class Service:
             digest = hashlib.sha256(data).hexdigest()
             photo = read_photo(data, self.settings.max_pixels)
         with self.metrics.stage("detect"):
-            found = list(enumerate(detector(photo.image)))
+            found = list(enumerate(detector(photo.image, thorough=choice != "largest")))
         if not found:
             raise NoFace("No face was found. Send a photograph in which a face is visible, upright and well lit.")
         if choice == "largest":

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from skimage import data
 
 from app.faces import (
     FRAME_POINTS,
@@ -67,6 +68,27 @@ def test_faces_come_largest_first(detector: Detector, group: bytes) -> None:
     assert len(faces) == 2
     assert faces[0].area > faces[1].area
     assert faces[0].box[0] < 512 < faces[1].box[0]
+
+
+def test_a_thorough_search_finds_small_faces_beside_a_large_one(detector: Detector, portrait: Image.Image) -> None:
+    face, canvas = portrait.crop((130, 0, 320, 230)), Image.new("RGB", (1600, 700), "gray")
+    places, sizes = (20, 460, 620, 760), (2.0, 0.5, 0.35, 0.35)
+    for left, size in zip(places, sizes, strict=True):
+        canvas.paste(face.resize((int(190 * size), int(230 * size))), (left, 60))
+    assert len(detector(canvas)) == 1, "else this test shows nothing"
+    found = detector(canvas, thorough=True)
+    assert [face.area for face in found] == sorted((face.area for face in found), reverse=True)
+    # The nose of the portrait is at (95, 124) of the crop.
+    noses = sorted(tuple(face.points[2]) for face in found)
+    expected = [(left + 95 * size, 60 + 124 * size) for left, size in zip(places, sizes, strict=True)]
+    np.testing.assert_allclose(noses, expected, atol=15)
+
+
+@pytest.mark.parametrize("name", ["rocket", "coffee", "chelsea", "brick"])
+def test_a_thorough_search_invents_no_faces(detector: Detector, name: str) -> None:
+    picture = Image.fromarray(getattr(data, name)()).convert("RGB")
+    picture = picture.resize((picture.width * 3, picture.height * 3))
+    assert detector(picture, thorough=True) == detector(picture) == []
 
 
 def test_where_there_is_no_face_none_is_found(detector: Detector, landscape: bytes) -> None:
