@@ -233,6 +233,11 @@ class RateLimiter:
         return await self._charge(self._local, caller, images)
 
     async def _charge(self, limiter: FixedWindowRateLimiter, caller: str, images: int) -> Allowance:
+        for rate in self.rates:
+            reset_at, _ = await limiter.get_window_stats(rate, caller)
+            if reset_at > time.time() + rate.get_expiry() + 1:
+                # The clock was set back: the window would end when it comes round again.
+                await limiter.clear(rate, caller)
         refused = [rate for rate in self.rates if not await limiter.test(rate, caller, cost=images)]
         if not refused:
             # Between test and hit another process may have counted; then hit says no, and nothing is exceeded.

@@ -86,7 +86,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             allow_headers=["*"],
             expose_headers=["*"],
         )
-    app.add_middleware(Envelope, settings=settings, metrics=metrics)
+    app.add_middleware(Envelope, settings=settings, metrics=metrics, service=service)
     app.add_middleware(ProtocolErrors)
     if settings.tracing:
         app.add_middleware(Traced)

@@ -9,9 +9,10 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from app import tracing
 
@@ -21,10 +22,16 @@ SHARED = "PROMETHEUS_MULTIPROC_DIR"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
+_FILES = {"counter": 2**19, "histogram": 2**19, "gauge_livesum": 2**16, "gauge_livemax": 2**16}
+"""What one process writes in the shared directory, in bytes: more than all label values that there are."""
+
+
 class Metrics:
     """The metrics of one application."""
 
     def __init__(self) -> None:
+        if SHARED in os.environ:
+            _reserve(Path(os.environ[SHARED]))
         registry = self._registry = CollectorRegistry()
         self._requests = Counter(
             "lookalike_http_requests", "Requests answered.", ["route", "method", "status"], registry=registry
@@ -109,7 +116,37 @@ class Metrics:
     def text(self) -> bytes:
         """All metrics in Prometheus' text format, over all processes that share the port."""
         if SHARED in os.environ:
+            _forget_the_dead(Path(os.environ[SHARED]))
             registry = CollectorRegistry()
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
             return generate_latest(registry)
         return generate_latest(self._registry)
+
+
+def _reserve(directory: Path) -> None:
+    """Take the room that this process' files need: written to later through memory, a full disk would kill it.
+
+    Raises:
+        OSError: there is no room.
+    """
+    for name, size in _FILES.items():
+        with (directory / f"{name}_{os.getpid()}.db").open("ab") as file:
+            file.write(bytes(size))
+
+
+def _forget_the_dead(directory: Path) -> None:
+    """Leave out the gauges of processes that are no more: a queue that nobody waits in any longer."""
+    for file in directory.glob("gauge_live*_*.db"):
+        pid = file.stem.rpartition("_")[2]
+        if pid.isdecimal() and not _alive(int(pid)):
+            mark_process_dead(pid, str(directory))  # type: ignore[no-untyped-call]
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # another user's
+    return True

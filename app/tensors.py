@@ -6,7 +6,6 @@ batchers as every other request.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -156,7 +155,7 @@ MODELS: Mapping[str, TensorModel] = {
 }
 
 
-async def infer(service: Service, model: TensorModel, tensors: Tensors) -> tuple[Engine, Tensors]:
+async def infer(service: Service, model: TensorModel, tensors: Tensors, deadline: float) -> tuple[Engine, Tensors]:
     """Compute the outputs of a network from its inputs; returns the engine that did it, and all outputs.
 
     Raises:
@@ -174,7 +173,6 @@ async def infer(service: Service, model: TensorModel, tensors: Tensors) -> tuple
     if len(counts) > 1:
         raise TensorInvalid(f"all inputs need the same number of rows, not {sorted(counts)}")
     engine = service.engine
-    deadline = asyncio.get_running_loop().time() + service.settings.deadline
     with service.gate.hold(counts.pop()):
         # A batcher may compute more than the network's own outputs: they come first.
         outputs = await model.batcher(engine).run(*rows, deadline=deadline)

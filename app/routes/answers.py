@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
@@ -91,20 +92,31 @@ async def _stream(request: Request, opened: AbstractAsyncContextManager[Variants
     stack = AsyncExitStack()
     variants = await while_connected(request, stack.enter_async_context(opened))
     request.state.answer = variants.id
+    made: asyncio.Queue[bytes | None] = asyncio.Queue()
 
-    async def lines() -> AsyncIterator[bytes]:
-        async with stack:
-            try:
+    async def make() -> None:
+        # At its own pace: a client that reads slowly must not keep its place among those that are waited for.
+        try:
+            async with stack:
                 async for batch in variants.files():
                     for variant, data in batch:
-                        yield shown(variant, data, media_type).model_dump_json().encode() + b"\n"
-            except Exception as error:
-                # The status is sent; a line is the only way left to tell.
-                kind, body, _ = problems.describe(error, request.state.request_id)
-                if kind is problems.INTERNAL:
-                    log.exception("request failed", extra={"request_id": request.state.request_id})
-                request.state.problem = kind.slug
-                yield b'{"problem":' + body + b"}\n"
+                        made.put_nowait(shown(variant, data, media_type).model_dump_json().encode() + b"\n")
+        except Exception as error:
+            # The status is sent; a line is the only way left to tell.
+            kind, body, _ = problems.describe(error, request.state.request_id)
+            if kind is problems.INTERNAL:
+                log.exception("request failed", extra={"request_id": request.state.request_id})
+            request.state.problem = kind.slug
+            made.put_nowait(b'{"problem":' + body + b"}\n")
+        made.put_nowait(None)
+
+    async def lines() -> AsyncIterator[bytes]:
+        task = asyncio.create_task(make())
+        try:
+            while (line := await made.get()) is not None:
+                yield line
+        finally:
+            task.cancel()
 
     return StreamingResponse(lines(), media_type=NDJSON, headers=_headers(variants, []))
 

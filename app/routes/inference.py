@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -247,17 +248,18 @@ async def infer_model(request: Request) -> Response:
     json_length = request.headers.get(JSON_LENGTH)
 
     async def answer() -> Response:
+        deadline = asyncio.get_running_loop().time() + service.settings.deadline
         inference = await service.in_thread(
-            lambda: read_inference(model, inflate(body, encoding, service.settings.max_bytes), json_length)
+            lambda: read_inference(model, inflate(body, encoding, service.settings.max_bytes), json_length), deadline
         )
         rows = max((tensor.shape[0] for tensor in inference.tensors.values() if tensor.ndim), default=1)
         await charge(request, min(rows, MAX_ROWS))
         try:
-            engine, tensors = await infer(service, model, inference.tensors)
+            engine, tensors = await infer(service, model, inference.tensors, deadline)
         except TensorInvalid as error:
             raise refused(error) from None
         content, headers = await service.in_thread(
-            lambda: write_answer(model.name, engine.manifest.version, inference, tensors)
+            lambda: write_answer(model.name, engine.manifest.version, inference, tensors), deadline
         )
         return Response(content, headers=headers)
 

@@ -14,12 +14,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import logs, problems
 from app.metrics import Metrics
+from app.service import Service
 from app.settings import Settings
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 MAX_JSON = 2**18
 PROBES = ("/health/live", "/health/ready", "/metrics")
 """Asked for every few seconds by machines, so that they would drown the rest of the log."""
+DOUBTFUL = ("internal", "deadline-exceeded")
+"""Problems after which it is not certain that the networks work."""
 BODIED = ("POST", "PUT", "PATCH")
 
 log = logging.getLogger("app.requests")
@@ -32,11 +35,11 @@ class Envelope:
         app: what it wraps.
         settings: limits.
         metrics: where requests are counted.
+        service: is told how many requests are open, and of failures.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
-        self._app, self._settings, self._metrics = app, settings, metrics
-        self._open = 0
+    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics, service: Service) -> None:
+        self._app, self._settings, self._metrics, self._service = app, settings, metrics, service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -69,9 +72,9 @@ class Envelope:
             await send(message)
 
         bodied = method in BODIED
-        self._open += bodied
+        self._service.open_requests += bodied
         try:
-            if bodied and self._open > self._settings.max_requests:
+            if bodied and self._service.open_requests > self._settings.max_requests:
                 await self._fail(HTTPException(503, headers={"Retry-After": "1"}), state, send_on)
             else:
                 await self._app(inner, self._limited(scope["path"], headers, receive) if bodied else receive, send_on)
@@ -80,13 +83,15 @@ class Envelope:
             if not status:
                 await self._fail(error, state, send_on)
         finally:
-            self._open -= bodied
+            self._service.open_requests -= bodied
             seconds = time.perf_counter() - start
             route = state["route"] = getattr(inner.get("route"), "path", "none")
             known_method = method if method in (*BODIED, "GET", "HEAD") else "other"
             self._metrics.request(route, known_method, status, seconds)
             if problem := state.get("problem"):
                 self._metrics.rejected(problem)
+            if problem in DOUBTFUL:
+                self._service.doubt()
             log.log(
                 logging.DEBUG if route in PROBES and status == 200 else logging.INFO,
                 "request",
