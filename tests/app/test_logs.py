@@ -22,6 +22,7 @@ from app.logs import JsonFormatter
 from app.main import create_app
 from app.metrics import Metrics
 from app.routes.middleware import Envelope
+from app.service import Service
 from app.settings import Settings
 
 SECRET = "0.12345678,-0.87654321"
@@ -198,7 +199,8 @@ def test_a_defect_is_logged_under_its_request_id_without_its_message(logged: Log
         logging.getLogger("app.deep").warning("about to fail")
         raise ValueError(await request.body())
 
-    app.add_middleware(Envelope, settings=Settings(), metrics=Metrics())
+    settings, metrics = Settings(), Metrics()
+    app.add_middleware(Envelope, settings=settings, metrics=metrics, service=Service(settings, metrics))
     client = TestClient(app, raise_server_exceptions=False)
     answer = client.post("/defect", content=SECRET, headers={"X-Request-ID": "r1"})
     assert answer.status_code == 500
