@@ -5,12 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 # The builds of PyTorch for the CPU are small; a later release from the registry would bring gigabytes of CUDA.
 TORCH := torch==2.13.0
+# What is installed is what requirements.lock says; the ranges that the code was written for stand in pyproject.toml.
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help install train-install serve test check clean
+.PHONY: help install train-install serve test coverage check lock clean
 
 help: ## Show what can be made
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-13s %s\n", $$1, $$2 }'
 
 install: $(VENV)/.installed ## Create .venv with what the service needs
 
@@ -22,23 +24,31 @@ serve: $(VENV)/.installed ## Serve on http://127.0.0.1:8000
 test: $(VENV)/.installed-all ## Run every test
 	$(BIN)/python -m pytest -n 2
 
+coverage: $(VENV)/.installed-all ## Run every test, and show which lines none of them reached
+	$(BIN)/python -m pytest -n 2 --cov --cov-report=term-missing:skip-covered
+
 check: $(VENV)/.installed-all ## Lint and check types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+lock: $(VENV)/bin/python ## Pin what pyproject.toml asks for; remove requirements.lock first to take the newest
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.8'
+	echo '$(TORCH)' | $(BIN)/uv pip compile pyproject.toml --quiet --universal --all-extras --python-version 3.11 \
+	  --constraint - --no-header --no-annotate --no-emit-index-url --output-file requirements.lock
+
 clean: ## Remove .venv and caches
-	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache *.egg-info
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .coverage* *.egg-info
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; name one with PYTHON=...") if sys.version_info < (3, 11) else 0'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+$(VENV)/.installed: pyproject.toml requirements.lock | $(VENV)/bin/python
+	$(INSTALL) --editable .
 	touch $@
 
-$(VENV)/.installed-all: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[train,test,dev]'
+$(VENV)/.installed-all: pyproject.toml requirements.lock | $(VENV)/bin/python
+	$(INSTALL) $(TORCH)
+	$(INSTALL) --editable '.[train,test,dev]'
 	touch $@ $(VENV)/.installed
