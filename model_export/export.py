@@ -25,10 +25,10 @@ from torch import Tensor, nn
 
 from app.faces import FRAME_SIZE
 from model_export.dataset import FaceSet
+from model_export.finishing import fit_gain, latents, whiten
 from model_export.networks import CONTROL_SIZE, IDENTITY_SIZE, Decoder, Encoder
 from model_export.pretrained import FrozenRecognizer
 from model_export.train import TrainConfig
-from model_export.whitening import latents, whiten
 
 OPSET = 18
 MAX_BYTES = 16 * 2**20
@@ -196,13 +196,16 @@ def export(
         out: folder to write to; third-party networks are copied there if it is another one.
         version: version of the model, as clients see it.
         facts: `controls`, `thresholds` and `metrics`, as `evaluate` measured them.
-        faces: the training faces, to make the latent's distribution over them standard normal.
+        faces: the training faces, to fit the latent's distribution and the reach of the controls on (see `finishing`).
     """
     out.mkdir(parents=True, exist_ok=True)
     encoder, decoder, images = load_networks(checkpoint, config)
+    recognizer = FrozenRecognizer(models / THIRD_PARTY["recognizer"])
+    gain = 1.0
     if faces is not None:
         whiten(encoder, decoder, latents(encoder, faces, WHITENING_FACES))
-    recognizer = FrozenRecognizer(models / THIRD_PARTY["recognizer"])
+        thresholds = facts.get("thresholds") or json.loads((models / "manifest.json").read_text())["thresholds"]
+        gain = fit_gain(encoder, decoder, recognizer, faces, (thresholds["fmr_1e-3"], thresholds["genuine_median"]))
     served_encoder, served_decoder = ServedEncoder(encoder, recognizer).eval(), ServedDecoder(decoder).eval()
     for module in (served_encoder, served_decoder):
         round_to_half(module)
@@ -236,7 +239,12 @@ def export(
             for key, name in {"encoder": "encoder.onnx", "decoder": "decoder.onnx", **THIRD_PARTY}.items()
         },
         **facts,
-        "training": {"faces_seen": images, "total_images": config.total_images, "weights": config.weights},
+        "training": {
+            "faces_seen": images,
+            "total_images": config.total_images,
+            "weights": config.weights,
+            "control_gain": gain,
+        },
         "parity": parity,
     }
     (out / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
@@ -249,7 +257,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", type=Path, help="folder to write the graphs and the manifest to")
     parser.add_argument("--models", type=Path, default=Path("app/models"), help="where the third-party networks lie")
     parser.add_argument(
-        "--data", type=Path, help="prepared faces: makes the latent's distribution over them standard normal"
+        "--data", type=Path, help="prepared faces, to fit the latent's distribution and the controls' reach"
     )
     parser.add_argument("--facts", type=Path, help="evaluation.json with controls, thresholds and metrics")
     parser.add_argument("--version", default="0.1.0", help="version of the model, as clients see it")
