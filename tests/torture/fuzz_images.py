@@ -1,0 +1,29 @@
+"""A target for atheris: reading photographs, the only code that sees a stranger's bytes. Guided by coverage.
+
+python tests/torture/fuzz_images.py -max_total_time=60 CORPUS
+"""
+
+from __future__ import annotations
+
+import sys
+
+import atheris
+
+with atheris.instrument_imports(include=["app.imaging", "PIL"]):
+    from app.imaging import NotAnImage, TooManyPixels, read_photo
+
+
+def one(data: bytes) -> None:
+    """Whatever the bytes are: a whole RGB picture within the limit, or one of two refusals."""
+    for reduced in (True, False):
+        try:
+            photo = read_photo(data, 4_000_000, reduced)
+        except (NotAnImage, TooManyPixels):
+            continue
+        if photo.image.mode != "RGB" or not 0 < photo.width * photo.height <= 4_000_000 or photo.scale <= 0:
+            raise AssertionError(f"{photo.image.mode} {photo.width} x {photo.height}")
+
+
+if __name__ == "__main__":
+    atheris.Setup(sys.argv, one)
+    atheris.Fuzz()

@@ -1,0 +1,126 @@
+"""The service as a process of its own, and what can be seen of it from outside."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+PATIENCE = 90
+"""Seconds to wait for what should come soon: the machine may be slow, or busy with other tests."""
+
+
+class Server:
+    """`python -m app serve` on a free port of 127.0.0.1, on the CPU unless the settings say otherwise.
+
+    Args:
+        code: run in place of `python -m app`, to inject faults; it ends in a call of `app.__main__.main(["serve"])`.
+        stderr: where its log goes; a file of its own by default.
+        settings: LOOKALIKE_ variables by lower-case name.
+    """
+
+    def __init__(self, code: str = "", stderr: Path | None = None, **settings: object) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("LOOKALIKE_")}
+        settings = {"port": self.port, "device": "cpu", "batch_sizes": "1,4"} | settings
+        environment |= {f"LOOKALIKE_{name.upper()}": str(value) for name, value in settings.items()}
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - a pipe that nobody reads would stop the server
+        program = ["-c", code] if code else ["-m", "app", "serve"]
+        with open(stderr, "w") if stderr else contextlib.nullcontext(self._log) as log:
+            self.process = subprocess.Popen(
+                [sys.executable, *program], env=environment, stderr=log, start_new_session=True
+            )
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def until_ready(self) -> Server:
+        self.until(lambda: self.ready() == 200, "it was ready")
+        return self
+
+    def until(self, condition: Callable[[], object], what: str) -> None:
+        end = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < end, f"it took too long until {what}"
+            assert self.process.poll() is None, self.said()
+            time.sleep(0.05)
+
+    def status(self, path: str) -> int:
+        """The status of an address; 0 where there is no answer."""
+        try:
+            return httpx.get(self.address + path, timeout=10).status_code
+        except httpx.TransportError:
+            return 0
+
+    def ready(self) -> int:
+        return self.status("/health/ready")
+
+    def post(self, path: str, photo: bytes, **headers: str) -> httpx.Response:
+        headers = {"Content-Type": "image/jpeg"} | headers
+        return httpx.post(self.address + path, content=photo, headers=headers, timeout=PATIENCE)
+
+    def connect(self, timeout: float = PATIENCE) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
+
+    def said(self) -> str:
+        """What it wrote to standard error."""
+        self._log.seek(0)
+        return self._log.read()
+
+    def requests(self) -> list[dict[str, Any]]:
+        """The requests in its log."""
+        lines = (json.loads(line) for line in self.said().splitlines() if line.startswith("{"))
+        return [line for line in lines if line["event"] == "request"]
+
+    def metric(self, name: str) -> float:
+        """The value of a metric, with its labels; the sum where only the name is given."""
+        lines = httpx.get(f"{self.address}/metrics", timeout=PATIENCE).text.splitlines()
+        return sum(float(line.split()[-1]) for line in lines if re.match(re.escape(name) + r"(\{.*\})? ", line))
+
+    @property
+    def workers(self) -> set[int]:
+        """Processes that serve, where there are several."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return {int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()}
+
+    @property
+    def resident(self) -> float:
+        """Resident memory in MB."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1000  # type: ignore[index]
+
+    @property
+    def peak(self) -> float:
+        """Most resident memory so far, in MB."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1000  # type: ignore[index]
+
+    @property
+    def descriptors(self) -> int:
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    @property
+    def threads(self) -> int:
+        return len(os.listdir(f"/proc/{self.process.pid}/task"))
+
+    def stop(self) -> None:
+        """End it and all its processes, at once."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self._log.close()

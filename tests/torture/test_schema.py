@@ -1,0 +1,48 @@
+"""Every address as OpenAPI describes it, and as it does not: schemathesis makes the requests and judges the answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.torture.conftest import Record
+from tests.torture.server import Server
+
+HERE = Path(__file__).parent
+
+# A photograph is valid by its schema whatever its bytes are, and refused where they are none.
+SETTINGS = """
+[checks]
+positive_data_acceptance.enabled = false
+"""
+
+
+def test_every_answer_is_as_documented(
+    server: Server, tmp_path: Path, amount: Callable[[int, int], int], record: Record
+) -> None:
+    (tmp_path / "schemathesis.toml").write_text(SETTINGS)
+    report = tmp_path / "report.json"
+    program = str(Path(sys.executable).with_name("schemathesis"))
+    options = ["--continue-on-failure", "--no-color", "--warnings=off", "--suppress-health-check=all"]
+    options += ["--report=json", f"--report-json-path={report}", f"--max-examples={amount(1, 170)}"]
+    if amount(1, 0):
+        options += ["--phases=examples,fuzzing,stateful", "--seed=1"]
+    environment = os.environ | {"PYTHONPATH": str(HERE), "SCHEMATHESIS_HOOKS": "schema_hooks"}
+    run = subprocess.run(
+        [program, "run", f"{server.address}/openapi.json", *options],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=amount(300, 3600),
+    )
+    assert run.returncode == 0, run.stdout[-8000:]
+    cases = json.loads(report.read_text())["summary"]["test_cases"]["generated"]
+    assert cases >= amount(20, 10_000)
+    assert server.ready() == 200
+    record("schemathesis over the whole OpenAPI, stateful too", f"{cases:,} requests", "0 answers not as documented")
