@@ -9,7 +9,7 @@ TORCH := torch==2.13.0
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help install train-install serve test coverage check lock clean
+.PHONY: help install train-install serve test coverage check lock image-replay clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-13s %s\n", $$1, $$2 }'
@@ -36,6 +36,9 @@ lock: $(VENV)/bin/python ## Pin what pyproject.toml asks for; remove requirement
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.8'
 	echo '$(TORCH)' | $(BIN)/uv pip compile pyproject.toml --quiet --universal --all-extras --python-version 3.11 \
 	  --constraint - --no-header --no-annotate --no-emit-index-url --output-file requirements.lock
+
+image-replay: $(VENV)/.installed-all ## Replay the CPU image without an engine, and run it (Linux, root, debootstrap)
+	$(BIN)/python tests/deploy/replay.py
 
 clean: ## Remove .venv and caches
 	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .coverage* *.egg-info
