@@ -1,0 +1,246 @@
+"""The documents and their fenced blocks, and a reader who follows them: each block, in order, in a scratch folder.
+
+What a reader would have to bring or wait for is stood in for, and nothing else; see `Reader` and `SHORTER`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import playwright
+from markdown_it import MarkdownIt
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted(
+    path.relative_to(ROOT).as_posix()
+    for path in (ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md"))
+)
+SHELL, PYTHON, NODE, DATA = ("sh", "bash"), ("python",), ("js",), ("json", "yaml")
+EXCUSE = re.compile(r"<!-- not executed: (.+?) -->", re.DOTALL)
+SERVES = re.compile(r"(?:make|\.venv/bin/python -m app) serve$")
+ADDRESS = "127.0.0.1:8000"
+PATIENCE = 240
+"""Seconds that a block may take: the machine may be busy with other tests."""
+
+TINY = (
+    "batch=8 perceptual_size=64 warm_up=0 learning_rate=0.01 "
+    "networks.encoder=[8,8,8,8] networks.decoder=[16,16,16,8,8] networks.recover=[8,8,8,8] "
+    "networks.refine=4 networks.style=16 networks.critic=8"
+)
+SHORTER = {
+    "model_export train prepared runs/mine": f"model_export train prepared runs/mine --max-images 48 --set {TINY}",
+    "model_export evaluate prepared exported evaluation": (
+        "model_export evaluate prepared exported evaluation --faces 13 --controls 8 --wide 13 --baseline-faces 3 "
+        "--reference 20 --sweep-faces 2 --random 8 --resamples 20 --steps 3"
+    ),
+    "harden.py verifier.npz --stand-ins 5": "harden.py verifier.npz --stand-ins 3 --look-alikes 12",
+}
+"""Commands that take hours or minutes, and what is run in their place: the same with less of it."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: where it stands, its language, its text, and why it is not run, where it says so."""
+
+    document: str
+    line: int
+    language: str
+    text: str
+    excuse: str
+
+    @property
+    def place(self) -> str:
+        return f"{self.document}:{self.line}"
+
+    @property
+    def serves(self) -> bool:
+        """Whether it starts the service, which then goes on."""
+        return self.language in SHELL and SERVES.search(_commands(self.text)) is not None
+
+
+def _commands(text: str) -> str:
+    """The lines of a shell block without comments."""
+    return "\n".join(re.sub(r"\s+# .*| +$", "", line) for line in text.strip().splitlines())
+
+
+def blocks(document: str) -> Iterator[Block]:
+    """The fenced blocks of a document, in order."""
+    before = None
+    for token in MarkdownIt().parse((ROOT / document).read_text(encoding="utf-8")):
+        if token.type == "fence":
+            comment = EXCUSE.search(before.content) if before is not None and before.type == "html_block" else None
+            line = token.map[0] + 1 if token.map else 0
+            excuse = " ".join(comment[1].split()) if comment else ""
+            yield Block(document, line, token.info.strip(), token.content, excuse)
+        before = token
+
+
+def node() -> str:
+    """A Node: the machine's own where it is new enough, else the one that Playwright brings."""
+    own = shutil.which("node")
+    if own:
+        version = subprocess.run([own, "--version"], capture_output=True, text=True, check=True).stdout
+        if int(version.strip("v\n").partition(".")[0]) >= 20:
+            return own
+    return str(Path(playwright.__file__).parent / "driver" / "node")
+
+
+class Reader:
+    """Somebody who does what a document says, in a folder that looks like a fresh clone after `make train-install`.
+
+    A block that ends in `serve` is a terminal of its own: it goes on until the next one. A document whose first request
+    comes before such a block takes the service for granted, and gets one. The only other differences to what is written
+    are the port, since 8000 may be taken, and `SHORTER`.
+
+    Args:
+        folder: an empty folder, with the photographs that the documents speak of.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self._server: subprocess.Popen[bytes] | None = None
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
+        for name in ("app", "model_export", "pyproject.toml", "requirements.lock"):
+            (folder / name).symlink_to(ROOT / name)
+        shutil.copy(ROOT / "Makefile", folder)
+        (folder / "examples").mkdir()
+        for file in (ROOT / "examples").glob("*.py"):
+            (folder / "examples" / file.name).write_text(self._at_our_port(file.read_text(encoding="utf-8")))
+        self._make_environment(folder / ".venv")
+        kept = {
+            name: value for name, value in os.environ.items() if not name.startswith(("LOOKALIKE_", "MAKE", "MFLAGS"))
+        }
+        self._environment = kept | {
+            "LOOKALIKE_PORT": str(self.port),
+            "LOOKALIKE_DEVICE": "cpu",
+            "LOOKALIKE_BATCH_SIZES": "1,8",  # fewer sizes to warm
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": str(ROOT),
+        }
+
+    def _make_environment(self, place: Path) -> None:
+        """This very environment under the name that the Makefile gives it, as if it had just been installed."""
+        place.mkdir()
+        for name in ("bin", "lib", "lib64", "include", "pyvenv.cfg"):
+            if (found := Path(sys.prefix) / name).exists():
+                (place / name).symlink_to(found)
+        for name in (".installed", ".installed-all"):
+            (place / name).touch()
+
+    def _at_our_port(self, text: str) -> str:
+        return text.replace(ADDRESS, f"127.0.0.1:{self.port}")
+
+    def follow(self, block: Block) -> None:
+        """Do what a block says.
+
+        Raises:
+            AssertionError: it failed, with what it printed.
+        """
+        text = self._at_our_port(block.text)
+        for command, shorter in SHORTER.items():
+            text = text.replace(command, shorter)
+        if block.serves:
+            self._serve(text, block.place)
+            return
+        asks = ADDRESS in block.text or "examples/" in block.text
+        if asks and self._server is None:
+            self._serve("make serve", "the service")
+        if block.language in SHELL:
+            command = ["bash", "-euo", "pipefail", "-c", text]
+        elif block.language in PYTHON:
+            command = [str(self.folder / ".venv" / "bin" / "python"), self._file(text, "py")]
+        else:
+            command = [node(), self._file(text, "mjs")]
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        assert done.returncode == 0, (
+            f"{block.place} ended with {done.returncode}:\n{done.stdout[-3000:]}\n{self._said()}"
+        )
+
+    def _file(self, text: str, suffix: str) -> str:
+        path = self.folder / f"snippet.{suffix}"
+        path.write_text(text, encoding="utf-8")
+        return str(path)
+
+    def _serve(self, text: str, place: str) -> None:
+        self._stop()
+        self._log.truncate(0)
+        self._server = subprocess.Popen(
+            ["bash", "-euo", "pipefail", "-c", text],
+            cwd=self.folder,
+            env=self._environment,
+            stdout=self._log,
+            stderr=self._log,
+            start_new_session=True,
+        )
+        end = time.monotonic() + PATIENCE
+        while not self._ready():
+            assert self._server.poll() is None, f"{place} ended:\n{self._said()}"
+            assert time.monotonic() < end, f"{place} was not ready in time:\n{self._said()}"
+            time.sleep(0.1)
+
+    def _ready(self) -> bool:
+        try:
+            return httpx.get(f"http://127.0.0.1:{self.port}/health/ready", timeout=5).is_success
+        except httpx.TransportError:
+            return False
+
+    def _said(self) -> str:
+        """The last of what the service wrote."""
+        self._log.seek(0)
+        return self._log.read()[-2000:].decode("utf-8", "replace")
+
+    def _stop(self) -> None:
+        if self._server:
+            with suppress(ProcessLookupError):
+                os.killpg(self._server.pid, signal.SIGTERM)
+            try:
+                self._server.wait(60)
+            finally:
+                with suppress(ProcessLookupError):
+                    os.killpg(self._server.pid, signal.SIGKILL)
+            self._server = None
+
+    def close(self) -> None:
+        """Stop the service."""
+        self._stop()
+        self._log.close()
+
+
+def check_data(block: Block) -> None:
+    """A block of data reads as what it says it is.
+
+    Raises:
+        ValueError, yaml.YAMLError: it does not.
+    """
+    if block.language == "json":
+        json.loads(block.text)
+    else:
+        import yaml
+
+        list(yaml.safe_load_all(block.text))
