@@ -60,6 +60,12 @@ class Metrics:
             multiprocess_mode="livesum",
             registry=registry,
         )
+        self._ready = Gauge(
+            "lookalike_ready",
+            "Whether more requests are wanted: 1, or 0 while the models load, the queue is full, or an end is near.",
+            multiprocess_mode="livemostrecent",
+            registry=registry,
+        )
         self._variants = Counter("lookalike_variants", "Variants delivered.", registry=registry)
         self._similarity = Histogram(
             "lookalike_similarity",
@@ -98,6 +104,10 @@ class Metrics:
     def queue(self, model: str, images: int) -> None:
         """So many images wait for a network now."""
         self._queue_images.labels(model).set(images)
+
+    def ready(self, ready: bool) -> None:
+        """Whether more requests are wanted now."""
+        self._ready.set(ready)
 
     def variant(self, similarity: float) -> None:
         """A variant was delivered."""

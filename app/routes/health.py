@@ -38,4 +38,6 @@ async def get_ready(request: Request) -> schemas.Health:
 async def get_metrics(request: Request) -> Response:
     """Counters and histograms in Prometheus' text format."""
     metrics: Metrics = request.app.state.metrics
+    service: Service = request.app.state.service
+    metrics.ready(service.unready() is None)
     return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -45,6 +45,13 @@ def test_readiness_turns_false_when_draining_and_liveness_does_not(new_client: C
     assert client.get("/health/live").status_code == 200
 
 
+def test_metrics_say_whether_it_is_ready(new_client: Callable[..., TestClient]) -> None:
+    client = new_client()
+    assert "lookalike_ready 1.0" in client.get("/metrics").text.splitlines()
+    service_of(client).draining = True
+    assert "lookalike_ready 0.0" in client.get("/metrics").text.splitlines()
+
+
 def test_a_full_queue_is_503_and_not_ready(new_client: Callable[..., TestClient], photo: bytes) -> None:
     client = new_client(queue_images=64)
     with service_of(client).gate.hold(64):
