@@ -24,7 +24,7 @@ PART_BYTES = 240
 """Longest part of a name; file systems take 255, and something is appended."""
 
 # zipfile raises RuntimeError for an encrypted entry and NotImplementedError, a kind of it, for an exotic one.
-_DAMAGE = (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile, RuntimeError)
+_DAMAGE = (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile, RuntimeError, UnicodeDecodeError)
 
 
 class SourceUnreadable(ValueError):
@@ -122,7 +122,7 @@ def _zip(archive: zipfile.ZipFile) -> list[Photograph]:
     return [
         Photograph(info.orig_filename, info.file_size, partial(archive.open, info))
         for info in archive.infolist()
-        if not info.is_dir()
+        if not info.filename.endswith("/")  # a name may be empty, which `is_dir` stumbles over
     ]
 
 
@@ -150,7 +150,9 @@ def _checked(entries: list[Photograph]) -> list[Photograph]:
         hidden = any(part.startswith(".") and part != ".." for part in path.parts) or "__MACOSX" in path.parts
         if entry.name and (hidden or path.suffix.lower() not in SUFFIXES):
             continue
-        if entry.name and _unsafe(entry.name):
+        if not entry.name and not entry.refusal:
+            pictures.append(replace(entry, refusal="It has no name."))
+        elif entry.name and _unsafe(entry.name):
             pictures.append(replace(entry, refusal="Its name leads out of the archive, or cannot be a file's."))
         else:
             pictures.append(replace(entry, name=path.as_posix() if entry.name else ""))

@@ -129,6 +129,9 @@ class CompareParameters(_Parameters):
 class RenderRequest(SamplingParameters):
     """An identity, and which variants of it to draw."""
 
+    # JSON has numbers: `true` is none, nor is "5", as text is where parameters stand in a form or query.
+    model_config = ConfigDict(strict=True)
+
     identity: Identity
     """The identity latent of a face, as `/v1/identities` gives it."""
 

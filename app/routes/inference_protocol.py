@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -27,7 +27,11 @@ JSON_LENGTH = "Inference-Header-Content-Length"
 Dimension = Annotated[int, Field(ge=0, lt=2**31)]
 
 
-class TensorParameters(BaseModel):
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True)  # `true` is no number, nor is "5"
+
+
+class TensorParameters(_Strict):
     """What the binary extension says about a tensor."""
 
     binary_data_size: int | None = Field(None, ge=0)
@@ -40,7 +44,7 @@ class TensorParameters(BaseModel):
     classification: int | None = Field(None, exclude=True)
 
 
-class RequestInput(BaseModel):
+class RequestInput(_Strict):
     """An input tensor."""
 
     name: str
@@ -51,21 +55,21 @@ class RequestInput(BaseModel):
     """Its elements in row-major order, nested or flat."""
 
 
-class RequestOutput(BaseModel):
+class RequestOutput(_Strict):
     """An output tensor that is asked for."""
 
     name: str
     parameters: TensorParameters = TensorParameters()
 
 
-class RequestParameters(BaseModel):
+class RequestParameters(_Strict):
     """Parameters of a request."""
 
     binary_data_output: bool = False
     """Whether to answer all outputs in binary that do not say otherwise."""
 
 
-class InferenceRequest(BaseModel):
+class InferenceRequest(_Strict):
     """What to compute."""
 
     id: str | None = Field(None, max_length=256)
