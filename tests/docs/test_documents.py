@@ -46,6 +46,24 @@ def test_every_block_of_a_document_works_in_order(document: str, new_reader: Cal
             Image.open(path).verify()
 
 
+@pytest.mark.parametrize(
+    ("language", "code"),
+    [("sh", "false\ntrue"), ("sh", "false | cat"), ("python", "assert False"), ("js", "await Promise.reject(1);")],
+)
+def test_a_block_that_does_not_work_is_noticed(language: str, code: str, tmp_path: Path) -> None:
+    reader = Reader(tmp_path)
+    with pytest.raises(AssertionError, match="here:7 ended with 1"):
+        reader.follow(Block("here", 7, language, code, ""))
+    reader.close()
+
+
+def test_a_service_that_does_not_start_is_noticed(tmp_path: Path) -> None:
+    reader = Reader(tmp_path)
+    with pytest.raises(AssertionError, match="LOOKALIKE_PROT is not a setting"):
+        reader.follow(Block("here", 7, "sh", "LOOKALIKE_PROT=1 make serve   # misspelled", ""))
+    reader.close()
+
+
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.place)
 def test_a_block_is_executed_or_says_why_not(block: Block) -> None:
     known = (*SHELL, *PYTHON, *NODE, *DATA)
