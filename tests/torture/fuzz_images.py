@@ -1,4 +1,4 @@
-"""A target for atheris: reading photographs, the only code that sees a stranger's bytes. Guided by coverage.
+"""A target for atheris: reading photographs, the code that sees a stranger's bytes first. Guided by coverage.
 
 python tests/torture/fuzz_images.py -max_total_time=60 CORPUS
 """
@@ -12,15 +12,17 @@ import atheris
 with atheris.instrument_imports(include=["app.imaging", "PIL"]):
     from app.imaging import NotAnImage, TooManyPixels, read_photo
 
+MAX_PIXELS = 4_000_000
+
 
 def one(data: bytes) -> None:
     """Whatever the bytes are: a whole RGB picture within the limit, or one of two refusals."""
     for reduced in (True, False):
         try:
-            photo = read_photo(data, 4_000_000, reduced)
+            photo = read_photo(data, MAX_PIXELS, reduced)
         except (NotAnImage, TooManyPixels):
             continue
-        if photo.image.mode != "RGB" or not 0 < photo.width * photo.height <= 4_000_000 or photo.scale <= 0:
+        if photo.image.mode != "RGB" or not 0 < photo.width * photo.height <= MAX_PIXELS or photo.scale <= 0:
             raise AssertionError(f"{photo.image.mode} {photo.width} x {photo.height}")
 
 
