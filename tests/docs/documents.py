@@ -43,13 +43,17 @@ TINY = (
 )
 SHORTER = {
     "model_export train prepared runs/mine": f"model_export train prepared runs/mine --max-images 48 --set {TINY}",
+    "model_export export runs/mine exported --data prepared": "model_export export runs/mine exported",
     "model_export evaluate prepared exported evaluation": (
         "model_export evaluate prepared exported evaluation --faces 13 --controls 8 --wide 13 --baseline-faces 3 "
         "--reference 20 --sweep-faces 2 --random 8 --resamples 20 --steps 3"
     ),
     "harden.py verifier.npz --stand-ins 5": "harden.py verifier.npz --stand-ins 3 --look-alikes 12",
 }
-"""Commands that take hours or minutes, and what is run in their place: the same with less of it."""
+"""Commands that take hours or minutes, and what is run in their place: the same with less of it.
+
+Fitting the latent (`--data`) wants 280 faces; tests/model_export/test_finishing.py has it.
+"""
 
 
 @dataclass(frozen=True)
