@@ -1,0 +1,195 @@
+"""More than it can do, and for a long time: what is taken on is done in time, the rest is told so at once."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import httpx
+import pytest
+
+from tests.torture.conftest import LONG, Record
+from tests.torture.pictures import ORIGINALS, mutated
+from tests.torture.server import PATIENCE, Server
+
+COUNT = 4
+"""Images in each request."""
+
+
+@dataclass
+class Seen:
+    """What clients saw: seconds of each answer by status, and how long they looked."""
+
+    answers: list[tuple[int, float]] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def times(self, status: int) -> list[float]:
+        return sorted(seconds for each, seconds in self.answers if each == status)
+
+    @property
+    def goodput(self) -> float:
+        """Requests answered with 200, a second."""
+        return len(self.times(200)) / self.seconds
+
+    @property
+    def statuses(self) -> Counter[int]:
+        return Counter(status for status, _ in self.answers)
+
+
+def at(times: list[float], share: float) -> float:
+    return times[min(len(times) - 1, int(len(times) * share))]
+
+
+async def load(server: Server, seconds: float, at_once: int, rate: float = 0.0) -> Seen:
+    """Ask for variants for some seconds: `at_once` clients one after another, or `rate` requests a second, come what may."""
+    seen = Seen()
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+    async with httpx.AsyncClient(base_url=server.address, timeout=PATIENCE, limits=limits) as client:
+
+        async def ask() -> None:
+            start = time.perf_counter()
+            answer = await client.post(
+                f"/v1/variants?count={COUNT}", content=ORIGINALS["jpeg"], headers={"Content-Type": "image/jpeg"}
+            )
+            if answer.status_code == 503:
+                assert int(answer.headers["Retry-After"]) >= 1
+                assert answer.json()["type"] == "urn:lookalike:problem:overloaded"
+            seen.answers.append((answer.status_code, time.perf_counter() - start))
+
+        async def one_after_another() -> None:
+            while time.perf_counter() < end:
+                await ask()
+
+        begin = time.perf_counter()
+        end = begin + seconds
+        if rate:
+            tasks = []
+            while (now := time.perf_counter()) < end:
+                due = int((now - begin) * rate) - len(tasks)
+                tasks += [asyncio.create_task(ask()) for _ in range(due)]
+                await asyncio.sleep(0.005)
+        else:
+            tasks = [asyncio.create_task(one_after_another()) for _ in range(at_once)]
+        await asyncio.gather(*tasks)
+        seen.seconds = time.perf_counter() - begin
+    return seen
+
+
+def test_ten_times_too_much(serve: Callable[..., Server], amount: Callable[[int, int], int], record: Record) -> None:
+    """The same work is offered in turn as it can be done and ten times over; the peak is that of the former."""
+    # As many images as are done in a few seconds, so that whoever is let in waits no longer.
+    server = serve(queue_images=64, deadline=20).until_ready()
+    asyncio.run(load(server, amount(1, 5), 4))
+    peaks, floods = [], []
+    for _ in range(amount(1, 4)):
+        peaks.append(asyncio.run(load(server, amount(4, 20), 4)))
+        floods.append(asyncio.run(load(server, amount(4, 60), 0, rate=10 * peaks[-1].goodput)))
+        assert server.metric("lookalike_queue_images") == 0, "nothing may be left behind"
+    peak = statistics.median(each.goodput for each in peaks)
+    goodput = statistics.median(each.goodput for each in floods)
+    answers = Seen([answer for flood in floods for answer in flood.answers])
+    taken, told = answers.times(200), answers.times(503)
+    assert set(answers.statuses) == {200, 503}
+    assert len(told) > len(taken), "it must have been too much"
+    assert taken[-1] < 20 + 2, "nothing is answered past its deadline"
+    # The clients, which share the machine, take their part of it ten times over: a ratio, and not a tight one.
+    assert goodput > peak * (0.5 if not LONG else 0.7)
+    assert server.ready() == 200
+    # Against those that were let in at once, what is refused waits for its turn on the wire and no more.
+    assert at(told, 0.5) < at(taken, 0.5)
+    record(
+        f"10x overload, {sum(flood.seconds for flood in floods):.0f} s in {len(floods)} turns with as much as it can do",
+        f"{len(answers.answers):,} requests",
+        f"goodput {goodput / peak:.0%} of the peak of {peak:.1f}/s; accepted: p50 {at(taken, 0.5):.2f} s, "
+        f"p99 {at(taken, 0.99):.2f} s; {len(told):,} x 503, p50 {at(told, 0.5) * 1000:.0f} ms, "
+        f"p99 {at(told, 0.99) * 1000:.0f} ms; 0 others",
+    )
+
+
+def test_what_cannot_be_done_in_time_is_given_up_and_not_done_after_all(serve: Callable[..., Server]) -> None:
+    server = serve(queue_images=4096, max_requests=4096, deadline=1.5).until_ready()
+    seen = asyncio.run(load(server, 2, 0, rate=60))
+    server.until(lambda: server.metric("lookalike_queue_images") == 0, "nothing was queued")
+    assert set(seen.statuses) <= {200, 408, 504}
+    assert seen.statuses[504] > 0, "it must have been too much"
+    decoded = server.metric('lookalike_batch_images_sum{model="decoder"}')
+    given_up = seen.statuses[504] * COUNT
+    time.sleep(1)
+    assert server.metric('lookalike_batch_images_sum{model="decoder"}') <= decoded + 8, "it goes on for nobody"
+    assert decoded < len(seen.answers) * COUNT - given_up / 4
+    server.until(lambda: server.ready() == 200, "it was ready")
+
+
+@pytest.mark.long_only
+def test_half_an_hour_of_everything(serve: Callable[..., Server], record: Record) -> None:
+    """Mixed traffic, good and bad, with clients that leave: what the process holds must not grow."""
+    server = serve(batch_sizes="1,2,4,8").until_ready()
+    identity = server.post("/v1/identities", ORIGINALS["jpeg"]).json()["faces"][0]["identity"]
+    statuses: Counter[int] = Counter()
+
+    async def soak(seconds: float) -> None:
+        async with httpx.AsyncClient(base_url=server.address, timeout=PATIENCE) as client:
+
+            async def ask(chance: random.Random) -> int:
+                photo = {"content": ORIGINALS["jpeg"], "headers": {"Content-Type": "image/jpeg"}}
+                match chance.randrange(10):
+                    case 0:
+                        return (await client.post("/v1/identities", **photo)).status_code  # type: ignore[arg-type]
+                    case 1:
+                        files = {"reference": ORIGINALS["jpeg"], "probe": ORIGINALS["webp"]}
+                        return (await client.post("/v1/compare", files=files)).status_code
+                    case 2:
+                        return (await client.post("/v1/render", json={"identity": identity, "count": 4})).status_code
+                    case 3:
+                        return (await client.post("/v1/sweep?steps=5&format=webp", **photo)).status_code  # type: ignore[arg-type]
+                    case 4:
+                        _, picture = mutated(chance.randrange(10**6) // 400 * 400)
+                        files = {"image": picture or b"x"}
+                        return (await client.post("/v1/identities", files=files)).status_code
+                    case 5:
+                        url = "/v1/variants?count=8"
+                        accept = {"Accept": "application/x-ndjson", "Content-Type": "image/jpeg"}
+                        async with client.stream("POST", url, content=ORIGINALS["jpeg"], headers=accept) as stream:
+                            async for _ in stream.aiter_bytes():
+                                break  # and leave
+                        return 0
+                    case 6:
+                        return (await client.get(chance.choice(["/v1/model", "/metrics", "/", "/nowhere"]))).status_code
+                    case 7:
+                        return (await client.post("/v1/variants?count=5000", **photo)).status_code  # type: ignore[arg-type]
+                    case _:
+                        forms = chance.choice(["application/json", "application/zip", "image/png"])
+                        headers = {"Content-Type": "image/jpeg", "Accept": forms}
+                        url = f"/v1/variants?count={chance.randint(1, 8)}"
+                        return (await client.post(url, content=ORIGINALS["jpeg"], headers=headers)).status_code
+
+            async def go_on(number: int) -> None:
+                chance = random.Random(f"{number} {time.time()}")
+                while time.monotonic() < end:
+                    statuses[await ask(chance)] += 1
+
+            end = time.monotonic() + seconds
+            await asyncio.gather(*(go_on(number) for number in range(4)))
+
+    asyncio.run(soak(120))
+    warm, descriptors, threads = server.resident, server.descriptors, server.threads
+    later = []
+    for _ in range(9):
+        asyncio.run(soak(200))
+        later.append(server.resident)
+    assert not statuses.keys() - {0, 200, 400, 404, 413, 422}, statuses
+    server.until(lambda: server.descriptors <= descriptors + 4, "connections were closed")
+    assert server.threads <= threads + 1
+    grown = max(later) / warm - 1
+    assert grown < 0.05, f"{warm:.0f} MB, later {later}"
+    record(
+        "soak: 30 minutes of mixed traffic after 2 to warm up",
+        f"{statuses.total():,} requests",
+        f"memory {warm:.0f} MB, at most {max(later):.0f} later ({grown:+.1%}); descriptors {descriptors} and "
+        f"{server.descriptors}, threads {threads} and {server.threads}; 0 unexpected answers",
+    )
