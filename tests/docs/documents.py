@@ -121,7 +121,7 @@ class Reader:
             self.port = free.getsockname()[1]
         self._server: subprocess.Popen[bytes] | None = None
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
-        for name in ("app", "model_export", "pyproject.toml", "requirements.lock"):
+        for name in ("app", "model_export", "deploy", "pyproject.toml", "requirements.lock"):
             (folder / name).symlink_to(ROOT / name)
         shutil.copy(ROOT / "Makefile", folder)
         (folder / "examples").mkdir()
@@ -137,6 +137,7 @@ class Reader:
             "LOOKALIKE_BATCH_SIZES": "1,8",  # fewer sizes to warm
             "OMP_NUM_THREADS": "1",
             "PYTHONPATH": str(ROOT),
+            "PATH": os.pathsep.join([os.environ["PATH"], str(Path(sys.prefix) / "bin")]),  # where kubectl may be
         }
 
     def _make_environment(self, place: Path) -> None:

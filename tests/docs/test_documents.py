@@ -115,6 +115,14 @@ def test_every_guide_is_linked_from_the_readme() -> None:
     assert [document for document in DOCUMENTS if document != "README.md" and Path(document) not in linked] == []
 
 
+def test_every_metric_and_alert_is_explained(client: httpx.Client) -> None:
+    words = text("docs/operate.md")
+    metrics = set(re.findall(r"^# TYPE (lookalike_\w+) ", client.get("/metrics").text, re.MULTILINE))
+    assert {name for name in metrics if name not in words and not name.endswith("_created")} == set()
+    alerts = set(re.findall(r"- alert: (\w+)", text("deploy/prometheus/alerts.yml")))
+    assert set(re.findall(r"`(Lookalike[A-Z]\w+)`", words)) == alerts
+
+
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_names_in_a_document_exist(document: str, client: httpx.Client) -> None:
     """Settings, metrics, addresses and make targets that a document speaks of."""
@@ -123,6 +131,7 @@ def test_names_in_a_document_exist(document: str, client: httpx.Client) -> None:
     assert set(re.findall(r"LOOKALIKE_[A-Z][A-Z_]+[A-Z]", words)) <= settings
     metrics = set(re.findall(r"^# TYPE (\w+) ", client.get("/metrics").text, re.MULTILINE))
     named = {re.sub(r"_(bucket|count|sum)$", "", name) for name in re.findall(r"lookalike_[a-z_]+[a-z]", words)}
+    named -= {"lookalike_band"}  # a field of /v1/model
     assert named <= metrics
     addresses = set(create_app(Settings(device="cpu")).openapi()["paths"])
     assert set(re.findall(r"(?:GET|POST) (/(?:v1|health|metrics)[\w/:{}]*)", words)) <= addresses
