@@ -1,0 +1,206 @@
+"""deploy/kubernetes: rendered as a cluster gets it, valid, hardened, and true to the service."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from app.main import create_app
+from app.metrics import Metrics
+from app.settings import Settings
+
+VERSIONS = ("1.33", kubernetes_validate.latest_version())
+"""Releases of Kubernetes that the manifests are for: the oldest, and the newest that is known."""
+
+Resource = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def render(root: Path, program: Callable[[str], str]) -> Callable[[str], list[Resource]]:
+    """What `kubectl kustomize` makes of a folder of deploy/kubernetes."""
+    rendered: dict[str, list[Resource]] = {}
+
+    def make(folder: str) -> list[Resource]:
+        if folder not in rendered:
+            command = [program("kubectl"), "kustomize", f"deploy/kubernetes/{folder}"]
+            done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+            assert (done.returncode, done.stderr) == (0, "")
+            rendered[folder] = list(yaml.safe_load_all(done.stdout))
+        return copy.deepcopy(rendered[folder])
+
+    return make
+
+
+def of_kind(resources: list[Resource], kind: str) -> Resource:
+    (found,) = (resource for resource in resources if resource["kind"] == kind)
+    return found
+
+
+def pod_spec(resources: list[Resource]) -> Resource:
+    """The pods of the Deployment, or of KServe's predictor less what only KServe knows."""
+    try:
+        spec: Resource = of_kind(resources, "Deployment")["spec"]["template"]["spec"]
+    except ValueError:
+        predictor = of_kind(resources, "InferenceService")["spec"]["predictor"]
+        own = {"minReplicas", "maxReplicas", "scaleMetric", "scaleTarget", "timeout", "annotations"}
+        spec = {key: value for key, value in predictor.items() if key not in own}
+    return spec
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("folder", ["base", "gpu"])
+def test_every_resource_is_valid(render: Callable[[str], list[Resource]], folder: str, version: str) -> None:
+    resources = render(folder)
+    assert {resource["kind"] for resource in resources} == {
+        "Deployment",
+        "HorizontalPodAutoscaler",
+        "NetworkPolicy",
+        "PodDisruptionBudget",
+        "Service",
+        "ServiceAccount",
+    }
+    for resource in resources:
+        kubernetes_validate.validate(resource, version, strict=True)
+
+
+def test_the_predictor_of_kserve_is_a_valid_pod(render: Callable[[str], list[Resource]]) -> None:
+    resources = render("kserve")
+    assert of_kind(resources, "InferenceService")["apiVersion"] == "serving.kserve.io/v1beta1"
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "lookalike"}, "spec": pod_spec(resources)}
+    kubernetes_validate.validate(pod, VERSIONS[-1], strict=True)
+
+
+def test_validation_finds_a_mistake(render: Callable[[str], list[Resource]]) -> None:
+    deployment = of_kind(render("base"), "Deployment")
+    deployment["spec"]["template"]["spec"]["containers"][0]["readinessProbes"] = {}
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(deployment, VERSIONS[-1], strict=True)
+
+
+@pytest.mark.parametrize("folder", ["base", "gpu"])
+def test_selectors_find_these_pods_and_no_others(render: Callable[[str], list[Resource]], folder: str) -> None:
+    resources = render(folder)
+    template = of_kind(resources, "Deployment")["spec"]["template"]
+    labels = template["metadata"]["labels"].items()
+    selectors = [
+        of_kind(resources, "Deployment")["spec"]["selector"]["matchLabels"],
+        of_kind(resources, "Service")["spec"]["selector"],
+        of_kind(resources, "PodDisruptionBudget")["spec"]["selector"]["matchLabels"],
+        of_kind(resources, "NetworkPolicy")["spec"]["podSelector"]["matchLabels"],
+        template["spec"]["topologySpreadConstraints"][0]["labelSelector"]["matchLabels"],
+    ]
+    for selector in selectors:
+        assert {"app.kubernetes.io/name", "app.kubernetes.io/component"} == set(selector)
+        assert selector.items() <= labels
+    target = of_kind(resources, "HorizontalPodAutoscaler")["spec"]["scaleTargetRef"]
+    deployment = of_kind(resources, "Deployment")
+    assert target == {key: deployment[key] for key in ("apiVersion", "kind")} | {"name": deployment["metadata"]["name"]}
+
+
+@pytest.mark.parametrize("folder", ["base", "gpu", "kserve"])
+def test_pods_meet_the_restricted_standard(render: Callable[[str], list[Resource]], folder: str) -> None:
+    """Kubernetes' Pod Security Standard `restricted`, and more: no token, nothing to write to but memory."""
+    spec = pod_spec(render(folder))
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["runAsUser"] == 10001
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert spec["automountServiceAccountToken"] is False
+    (container,) = spec["containers"]
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    for volume in spec["volumes"]:
+        assert volume.get("emptyDir", {"medium": "Memory"})["medium"] == "Memory"
+        assert {"emptyDir", "secret"} & set(volume)
+    assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in spec["volumes"]}
+
+
+@pytest.mark.parametrize("folder", ["base", "gpu", "kserve"])
+def test_the_environment_makes_settings(
+    render: Callable[[str], list[Resource]],
+    folder: str,
+    tmp_path: Path,
+    settings_from: Callable[[dict[str, str]], Settings],
+) -> None:
+    spec = pod_spec(render(folder))
+    (container,) = spec["containers"]
+    environment = {}
+    for variable in container["env"]:
+        if "valueFrom" in variable:
+            reference = variable["valueFrom"]["resourceFieldRef"]
+            assert reference == {"containerName": container["name"], "resource": "limits.cpu"}
+            environment[variable["name"]] = container["resources"]["limits"]["cpu"]
+        else:
+            environment[variable["name"]] = variable["value"]
+    # A Service called lookalike would add LOOKALIKE_PORT=tcp://..., which is not a port.
+    assert spec["enableServiceLinks"] is False
+    if "LOOKALIKE_KEYS_FILE" in environment:
+        mounted = container["volumeMounts"][-1]["mountPath"]
+        assert environment["LOOKALIKE_KEYS_FILE"] == f"{mounted}/keys"
+        (tmp_path / "keys").write_text(f"somebody:{'0' * 64}\n")
+        environment["LOOKALIKE_KEYS_FILE"] = str(tmp_path / "keys")
+    settings = settings_from(environment)
+    assert settings.threads == int(container["resources"]["limits"]["cpu"])
+    # SIGTERM: readiness turns false, proxies notice, what is in flight gets its deadline.
+    probe = container["readinessProbe"]
+    assert settings.drain_seconds > probe["periodSeconds"] * probe["failureThreshold"] + probe["timeoutSeconds"]
+    assert spec["terminationGracePeriodSeconds"] > settings.drain_seconds + settings.deadline + 5
+    assert settings.needs_key is (folder != "kserve")
+
+
+@pytest.mark.parametrize("folder", ["base", "gpu", "kserve"])
+def test_probes_ask_for_what_there_is(render: Callable[[str], list[Resource]], folder: str) -> None:
+    paths = create_app(Settings()).openapi()["paths"]
+    (container,) = pod_spec(render(folder))["containers"]
+    ports = {port["containerPort"] for port in container["ports"]} | {port["name"] for port in container["ports"]}
+    for name, ending in (("startupProbe", "live"), ("livenessProbe", "live"), ("readinessProbe", "ready")):
+        request = container[name]["httpGet"]
+        assert request["path"] in paths
+        assert request["path"].endswith(ending)
+        assert request["port"] in ports
+    assert 8000 in ports
+
+
+def test_images_are_those_of_compose(root: Path, render: Callable[[str], list[Resource]]) -> None:
+    compose = yaml.safe_load((root / "docker-compose.yml").read_text())["services"]
+    for folder, service in (("base", "lookalike-cpu"), ("gpu", "lookalike-gpu"), ("kserve", "lookalike-cpu")):
+        (container,) = pod_spec(render(folder))["containers"]
+        assert container["image"] == compose[service]["image"]
+
+
+def test_gpu_overlay_asks_for_a_gpu_and_nothing_less(render: Callable[[str], list[Resource]]) -> None:
+    (container,) = pod_spec(render("gpu"))["containers"]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    assert {"name": "LOOKALIKE_DEVICE", "value": "cuda"} in container["env"]
+    (plain,) = pod_spec(render("base"))["containers"]
+    assert "nvidia" not in json.dumps(plain)
+
+
+def test_the_queue_is_what_replicas_are_scaled_on(root: Path, render: Callable[[str], list[Resource]]) -> None:
+    (rule,) = yaml.safe_load((root / "deploy/kubernetes/prometheus-adapter.yaml").read_text())["rules"]["custom"]
+    for folder in ("base", "gpu"):
+        autoscaler = of_kind(render(folder), "HorizontalPodAutoscaler")["spec"]
+        (metric,) = autoscaler["metrics"]
+        name = metric["pods"]["metric"]["name"]
+        assert rule["name"]["as"] == name
+        assert f"# TYPE {name} gauge".encode() in Metrics().text()
+        assert autoscaler["minReplicas"] >= 2  # one may go while a node is drained
+
+
+def test_network_policy_lets_requests_in_and_nothing_out(render: Callable[[str], list[Resource]]) -> None:
+    policy = of_kind(render("base"), "NetworkPolicy")["spec"]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    assert policy["egress"] == []
+    (ingress,) = policy["ingress"]
+    assert ingress["ports"] == [{"protocol": "TCP", "port": "http"}]
+    assert {"podSelector": {}} in ingress["from"]
