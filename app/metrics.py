@@ -22,7 +22,13 @@ SHARED = "PROMETHEUS_MULTIPROC_DIR"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
-_FILES = {"counter": 2**19, "histogram": 2**19, "gauge_livesum": 2**16, "gauge_livemax": 2**16}
+_FILES = {
+    "counter": 2**19,
+    "histogram": 2**19,
+    "gauge_livesum": 2**16,
+    "gauge_livemax": 2**16,
+    "gauge_livemostrecent": 2**16,
+}
 """What one process writes in the shared directory, in bytes: more than all label values that there are."""
 
 

@@ -128,7 +128,9 @@ def flipped_head(file: bytearray, chance: random.Random) -> bytes:
 
 
 def wrong_magic(file: bytearray, chance: random.Random) -> bytes:
-    magic = chance.choice((b"\xff\xd8\xff\xe0", PNG, b"RIFF\0\0\0\0WEBPVP8 ", b"GIF89a", b"%PDF-1.7", b"II*\0", b"\0" * 8))
+    magic = chance.choice(
+        (b"\xff\xd8\xff\xe0", PNG, b"RIFF\0\0\0\0WEBPVP8 ", b"GIF89a", b"%PDF-1.7", b"II*\0", b"\0" * 8)
+    )
     return magic + bytes(file[len(magic) * chance.randrange(2) :])
 
 

@@ -31,7 +31,12 @@ def test_every_answer_is_as_documented(
     report = tmp_path / "report.json"
     program = str(Path(sys.executable).with_name("schemathesis"))
     options = ["--continue-on-failure", "--no-color", "--warnings=off", "--suppress-health-check=all"]
-    options += [f"--request-timeout={SECONDS}", "--report=json", f"--report-json-path={report}", f"--max-examples={amount(1, 500)}"]
+    options += [
+        f"--request-timeout={SECONDS}",
+        "--report=json",
+        f"--report-json-path={report}",
+        f"--max-examples={amount(1, 500)}",
+    ]
     if amount(1, 0):
         options += ["--phases=examples,fuzzing,stateful", "--seed=1"]
     environment = os.environ | {"PYTHONPATH": str(HERE), "SCHEMATHESIS_HOOKS": "schema_hooks"}

@@ -134,7 +134,9 @@ def test_every_key_costs_the_same_comparisons(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("name", ["X-Request-ID", "Accept", "Content-Type", "X-API-Key", "Origin", "traceparent"])
-@pytest.mark.parametrize("value", ["a\tSet-Cookie: b=c", "%0d%0aSet-Cookie:%20b=c", "\xe5\x98\x8a\xe5\x98\x8dSet-Cookie: b"])
+@pytest.mark.parametrize(
+    "value", ["a\tSet-Cookie: b=c", "%0d%0aSet-Cookie:%20b=c", "\xe5\x98\x8a\xe5\x98\x8dSet-Cookie: b"]
+)
 def test_nothing_sent_becomes_a_header(server: Server, name: str, value: str) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
     for path in ("/v1/variants?count=1", "/%0d%0aSet-Cookie:%20b=c", "/v1/model/?x=%0d%0aSet-Cookie:b"):
@@ -168,9 +170,9 @@ def test_no_path_leads_to_a_file(server: Server, path: str) -> None:
 
 names = st.one_of(
     st.text(max_size=40),
-    st.lists(st.sampled_from(["..", ".", "", "a", "b.jpg", "/", "\\", "C:", "\0", "~", "con", "x" * 300]), max_size=6).map(
-        "/".join
-    ),
+    st.lists(
+        st.sampled_from(["..", ".", "", "a", "b.jpg", "/", "\\", "C:", "\0", "~", "con", "x" * 300]), max_size=6
+    ).map("/".join),
 ).map(lambda name: name + ".jpg")
 
 
