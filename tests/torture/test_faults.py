@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -82,6 +82,18 @@ def test_sigterm_under_load_loses_no_request_that_was_accepted(
     record(f"SIGTERM under load, {workers} process(es)", f"{len(named)} requests accepted", f"{len(lost)} lost")
 
 
+def kill_one(server: Server, crowd: Crowd) -> None:
+    """Kill one of two workers at work, and wait until another has taken its place."""
+    server.until(lambda: len(server.workers) == 2, "two workers ran")
+    before, answered = server.workers, crowd.answered(200)
+    server.until(lambda: crowd.answered(200) > answered + 5, "some were answered")
+    victim = min(before)
+    os.kill(victim, signal.SIGKILL)
+    server.until(lambda: len(server.workers - before) == 1 and victim not in server.workers, "it was replaced")
+    (replacement,) = server.workers - before
+    server.until(lambda: len(os.listdir(f"/proc/{replacement}/task")) > 3, "the new one had begun")
+
+
 def test_sigkill_of_a_worker_is_healed_and_harms_its_own_requests_alone(
     serve: Callable[..., Server], amount: Callable[[int, int], int], record: Record
 ) -> None:
@@ -89,15 +101,7 @@ def test_sigkill_of_a_worker_is_healed_and_harms_its_own_requests_alone(
     kills = amount(1, 10)
     with Crowd(server) as crowd:
         for _ in range(kills):
-            server.until(lambda: len(server.workers) == 2, "two workers ran")
-            before = crowd.answered(200)
-            server.until(lambda: crowd.answered(200) > before + 5, "some were answered")
-            before_kill, victim = server.workers, min(server.workers)
-            os.kill(victim, signal.SIGKILL)
-            server.until(lambda: victim not in server.workers and len(server.workers) == 2, "it was replaced")
-            (replacement,) = server.workers - before_kill
-            health = f"/proc/{replacement}/task"
-            server.until(lambda: len(os.listdir(health)) > 3, "the new one had begun")
+            kill_one(server, crowd)
     failed, answered = crowd.answered(0), crowd.answered(200)
     # The crowd has six requests open; those with the one that was killed are all that may fail.
     assert failed <= 6 * kills
@@ -107,11 +111,8 @@ def test_sigkill_of_a_worker_is_healed_and_harms_its_own_requests_alone(
     assert server.metric("lookalike_http_requests_total") >= answered
     server.until(lambda: server.metric("lookalike_queue_images") == 0, "no dead queue was counted")
     assert server.post("/v1/variants?count=1", PHOTO).status_code == 200
-    record(
-        f"SIGKILL of one worker of two, under load, {kills} times",
-        f"{answered + failed} requests",
-        f"{failed} lost, its own",
-    )
+    what = f"SIGKILL of one worker of two, under load, {kills} times"
+    record(what, f"{answered + failed} requests", f"{failed} lost, each with the worker that had it")
 
 
 FAILING = """
@@ -227,7 +228,8 @@ def test_augment_stops_at_a_full_disk_with_a_sentence_and_goes_on_later(tmp_path
     source.mkdir()
     for number in range(6):
         (source / f"{number}.jpg").write_bytes(PHOTO)
-    command = f"from app.__main__ import main; import sys; sys.exit(main(['augment', {str(source)!r}, {str(out)!r}, '--count=8']))"
+    arguments = ["augment", str(source), str(out), "--count=8"]
+    command = f"from app.__main__ import main; import sys; sys.exit(main({arguments!r}))"
     # A file may not grow beyond what the manifest needs for a few photographs.
     full = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000)); {command}"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LOOKALIKE_")}
@@ -323,18 +325,17 @@ def test_readiness_tells_that_every_place_is_taken(serve: Callable[..., Server])
     with contextlib.ExitStack() as stack:
         for _ in range(3):
             connection = stack.enter_context(server.connect())
-            connection.sendall(
-                b"POST /v1/variants HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: 9\r\n\r\na"
-            )
+            head = b"POST /v1/variants HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: 9\r\n\r\n"
+            connection.sendall(head + b"a")
         server.until(lambda: server.ready() == 503, "it was full")
         assert server.post("/v1/variants", PHOTO).status_code == 503
     server.until(lambda: server.ready() == 200, "there was room again")
 
 
 @pytest.fixture
-def metrics_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def metrics_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
-    yield tmp_path
+    return tmp_path
 
 
 def test_gauges_of_the_dead_are_not_counted(metrics_directory: Path) -> None:

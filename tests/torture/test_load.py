@@ -46,7 +46,7 @@ def at(times: list[float], share: float) -> float:
 
 
 async def load(server: Server, seconds: float, at_once: int, rate: float = 0.0) -> Seen:
-    """Ask for variants for some seconds: `at_once` clients one after another, or `rate` requests a second, come what may."""
+    """Ask for variants for some seconds: `at_once` clients, each again when it is answered, or `rate` a second."""
     seen = Seen()
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
     async with httpx.AsyncClient(base_url=server.address, timeout=PATIENCE, limits=limits) as client:
@@ -103,7 +103,7 @@ def test_ten_times_too_much(serve: Callable[..., Server], amount: Callable[[int,
     # Against those that were let in at once, what is refused waits for its turn on the wire and no more.
     assert at(told, 0.5) < at(taken, 0.5)
     record(
-        f"10x overload, {sum(flood.seconds for flood in floods):.0f} s in {len(floods)} turns with as much as it can do",
+        f"10x overload, {sum(flood.seconds for flood in floods):.0f} s, in {len(floods)} turns with the peak",
         f"{len(answers.answers):,} requests",
         f"goodput {goodput / peak:.0%} of the peak of {peak:.1f}/s; accepted: p50 {at(taken, 0.5):.2f} s, "
         f"p99 {at(taken, 0.99):.2f} s; {len(told):,} x 503, p50 {at(told, 0.5) * 1000:.0f} ms, "

@@ -43,12 +43,38 @@ def locked() -> Iterator[Server]:
 
 
 PATHS = [
-    "/v1/model", "/v1/variants", "/v1/model:reload", "/metrics", "/openapi.json", "/docs", "/v2/models/decoder",
-    "//v1/model", "/v1//model", "/./v1/model", "/page/../v1/model", "/page/%2e%2e/v1/model", "/page/..%2fv1%2fmodel",
-    "/health/live/../../v1/model", "/health/ready/..;/v1/model", "/v1/model/", "/V1/MODEL", "/v1/model%00", "/v1%2fmodel",
-    "/%76%31/model", "/v1/model;/page/x", "/v1/model?/page/x", "/v1/model#/page/x", "http://x/v1/model", "*",
-    "/page/../metrics", "/page/%2e%2e%2fmetrics", "/health/live%2f..%2f..%2fmetrics", "\\v1\\model", "/v1/model%20", "/v1/%6dodel",
-]  # fmt: skip
+    "/v1/model",
+    "/v1/variants",
+    "/v1/model:reload",
+    "/metrics",
+    "/openapi.json",
+    "/docs",
+    "/v2/models/decoder",
+    "//v1/model",
+    "/v1//model",
+    "/./v1/model",
+    "/page/../v1/model",
+    "/page/%2e%2e/v1/model",
+    "/page/..%2fv1%2fmodel",
+    "/health/live/../../v1/model",
+    "/health/ready/..;/v1/model",
+    "/v1/model/",
+    "/V1/MODEL",
+    "/v1/model%00",
+    "/v1%2fmodel",
+    "/%76%31/model",
+    "/v1/model;/page/x",
+    "/v1/model?/page/x",
+    "/v1/model#/page/x",
+    "http://x/v1/model",
+    "*",
+    "/page/../metrics",
+    "/page/%2e%2e%2fmetrics",
+    "/health/live%2f..%2f..%2fmetrics",
+    "\\v1\\model",
+    "/v1/model%20",
+    "/v1/%6dodel",
+]
 
 TRICKS: list[dict[str, str]] = [
     {},
@@ -154,10 +180,21 @@ def test_nothing_sent_becomes_a_header(server: Server, name: str, value: str) ->
 
 @pytest.mark.parametrize(
     "path",
-    ["/page/../main.py", "/page/%2e%2e%2fmain.py", "/page/..%5cmain.py", "/page//etc/passwd", "/page/%00", "/page/app.js/..",
-     "/page/....//....//etc/passwd", "/v2/models/..%2f..%2fetc/infer", "/v2/models/%2e%2e/ready", "/docs/../main.py",
-     "/docs/%2e%2e%2f%2e%2e%2fmain.py", "/static/../main.py"],
-)  # fmt: skip
+    [
+        "/page/../main.py",
+        "/page/%2e%2e%2fmain.py",
+        "/page/..%5cmain.py",
+        "/page//etc/passwd",
+        "/page/%00",
+        "/page/app.js/..",
+        "/page/....//....//etc/passwd",
+        "/v2/models/..%2f..%2fetc/infer",
+        "/v2/models/%2e%2e/ready",
+        "/docs/../main.py",
+        "/docs/%2e%2e%2f%2e%2e%2fmain.py",
+        "/static/../main.py",
+    ],
+)
 def test_no_path_leads_to_a_file(server: Server, path: str) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
     connection.request("GET", path)

@@ -1,4 +1,4 @@
-"""What no HTTP client would send, over real sockets: heads and bodies without end, lies about lengths, clients that dawdle."""
+"""What no HTTP client would send, over real sockets: heads and bodies without end, lies about lengths, dawdlers."""
 
 from __future__ import annotations
 
