@@ -152,6 +152,10 @@ class Reader:
     def _at_our_port(self, text: str) -> str:
         return text.replace(ADDRESS, f"127.0.0.1:{self.port}")
 
+    def has(self, program: str) -> bool:
+        """Whether a program can be called by its name."""
+        return shutil.which(program, path=self._environment["PATH"]) is not None
+
     def follow(self, block: Block) -> None:
         """Do what a block says.
 
