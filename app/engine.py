@@ -12,6 +12,7 @@ from functools import partial
 from app.batching import Batcher
 from app.faces import FRAME_SIZE, Detector
 from app.generator import CONTROL_SIZE, IDENTITY_SIZE, Generator
+from app.graphs import EMBEDDING
 from app.manifest import CARD, Manifest, ModelsInvalid, read_manifest
 from app.metrics import Metrics
 from app.runtime import Network, ProviderUnavailable
@@ -97,6 +98,7 @@ class Engine:
 
 def _check_tensors(network: Network, inputs: Rows, outputs: Rows) -> None:
     """Check the tensors of a network, which may be an export of something else."""
-    for kind, expected, found in (("input", inputs, network.inputs), ("output", outputs, network.outputs)):
+    given = {name: shape for name, shape in network.outputs.items() if name != EMBEDDING}
+    for kind, expected, found in (("input", inputs, network.inputs), ("output", outputs, given)):
         if {name: shape[1:] for name, shape in found.items()} != expected or list(found) != list(expected):
             raise ModelsInvalid(f"{network.path}: its {kind}s are {found}, but a batch of {expected} is needed")

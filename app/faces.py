@@ -14,9 +14,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import ModelProto
 from PIL import Image
 
-from app.runtime import Device, Network
+from app import graphs
+from app.runtime import Device, Network, wants_cuda
 
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
@@ -29,6 +31,7 @@ RECOGNIZER_SIZE = 112
 RECOGNIZER_POINTS = np.array([[38.29, 51.70], [73.53, 51.50], [56.03, 71.74], [56.14, 92.28]])
 """The same four points in the ArcFace frame that the recogniser was trained in, in its pixels (Deng et al. 2019)."""
 
+RECOGNIZER = "face_recognizer.onnx"
 EMBEDDING_SIZE = 192
 
 MIN_SCORE = 0.6
@@ -193,14 +196,18 @@ class Recognizer:
     """
 
     def __init__(self, models: Path, device: Device = "auto", threads: int = 0) -> None:
-        self._network = Network(models / "face_recognizer.onnx", device, threads)
+        path = models / RECOGNIZER
+        self._network = Network(path, device, threads, graphs.serialized(recognizer_graph(models), wants_cuda(device)))
 
     def __call__(self, faces: Bytes) -> Floats:
         """Embed faces [n, 128, 128, 3] uint8 in the face frame; returns unit vectors [n, 192]."""
-        (embeddings,) = self._network(recognizer_crop(faces))
-        vectors = np.asarray(embeddings, np.float32)
-        unit: Floats = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
-        return unit
+        (embeddings,) = self._network(faces)
+        return np.asarray(embeddings, np.float32)
+
+
+def recognizer_graph(models: Path) -> ModelProto:
+    """The recogniser with its crop and its normalisation: faces uint8 [n, 128, 128, 3] -> unit vectors [n, 192]."""
+    return graphs.recognizer_of_frames(models / RECOGNIZER, *recognizer_maps())
 
 
 def similarity(embeddings: Floats, reference: Floats) -> list[float]:
@@ -269,14 +276,6 @@ def recognizer_maps(size: int = FRAME_SIZE) -> tuple[Floats, Floats]:
         matrix_of_axis.setflags(write=False)  # cached: whoever changed it would change every later crop
         maps.append(matrix_of_axis)
     return maps[0], maps[1]
-
-
-def recognizer_crop(faces: Bytes) -> Floats:
-    """Faces [n, s, s, 3] uint8 in the face frame -> what the recogniser takes, [n, 112, 112, 3] float in [-1, 1]."""
-    rows, columns = recognizer_maps(faces.shape[1])
-    pixels = faces.astype(np.float32) / 127.5 - 1
-    crop: Floats = np.einsum("ih,nhwc,jw->nijc", rows, pixels, columns, optimize=True).astype(np.float32)
-    return crop
 
 
 @cache

@@ -11,31 +11,38 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from app.faces import FRAME_SIZE, Bytes, Floats, Recognizer
-from app.runtime import Device, Network
+from app import graphs
+from app.faces import FRAME_SIZE, Bytes, Floats, Recognizer, recognizer_graph
+from app.runtime import Device, Network, wants_cuda
 
 IDENTITY_SIZE = 70
 CONTROL_SIZE = 10
 
 
 class Generator:
-    """The encoder and the decoder, and the recogniser that scores what they make."""
+    """The encoder and the decoder, each joined with the recogniser that scores faces, and the recogniser alone."""
 
     def __init__(self, models: Path, device: Device = "auto", threads: int = 0) -> None:
-        self.encoder = Network(models / "encoder.onnx", device, threads)
-        self.decoder = Network(models / "decoder.onnx", device, threads)
+        recognizer = recognizer_graph(models)
+
+        def joined(name: str, image: str) -> Network:
+            path = models / name
+            graph = graphs.scored(path, recognizer, image)
+            return Network(path, device, threads, graphs.serialized(graph, wants_cuda(device)))
+
+        self.encoder = joined("encoder.onnx", "image")
+        self.decoder = joined("decoder.onnx", "image")
         self.recognizer = Recognizer(models, device, threads)
 
     def encode(self, faces: Bytes) -> tuple[Floats, Floats]:
         """Faces [n, 128, 128, 3] uint8 in the face frame -> identities [n, 70], embeddings [n, 192] of unit length."""
-        (identities,) = self.encoder(faces)
-        return np.asarray(identities, np.float32), self.recognizer(faces)
+        identities, embeddings = self.encoder(faces)
+        return np.asarray(identities, np.float32), np.asarray(embeddings, np.float32)
 
     def decode(self, identities: Floats, controls: Floats) -> tuple[Bytes, Floats]:
         """Identities [n, 70] and controls [n, 10] -> images [n, 128, 128, 3] uint8, their embeddings [n, 192]."""
-        (images,) = self.decoder(identities, controls)
-        pixels = np.asarray(images, np.uint8)
-        return pixels, self.recognizer(pixels)
+        images, embeddings = self.decoder(identities, controls)
+        return np.asarray(images, np.uint8), np.asarray(embeddings, np.float32)
 
     def warm(self, sizes: tuple[int, ...]) -> None:
         """Run every network once at each batch size, so that no request pays for it."""

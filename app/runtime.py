@@ -29,19 +29,20 @@ class Network:
         path: the ONNX file.
         device: `cpu`, `cuda`, or `auto` (CUDA where it loads, else the CPU).
         threads: intra-op threads on the CPU; 0 lets ONNX Runtime decide.
+        model: a graph made of that file, serialised, to run in its place.
 
     Raises:
         ProviderUnavailable: `device` is `cuda` and CUDA does not load.
     """
 
-    def __init__(self, path: Path, device: Device = "auto", threads: int = 0) -> None:
+    def __init__(self, path: Path, device: Device = "auto", threads: int = 0, model: bytes | None = None) -> None:
         self.path = path
         options = ort.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = threads
         # Spinning threads steal the cores from the threads that decode and encode images.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self.session = ort.InferenceSession(path, options, providers=_providers(device))
+        self.session = ort.InferenceSession(model or path, options, providers=_providers(device))
         self.device: Literal["cpu", "cuda"] = "cuda" if self.session.get_providers()[0] == _PROVIDER["cuda"] else "cpu"
         if device == "cuda" and self.device != "cuda":
             raise ProviderUnavailable(
@@ -59,10 +60,15 @@ class Network:
 
 def _providers(device: Device) -> list[str | tuple[str, dict[str, str]]]:
     cuda = (_PROVIDER["cuda"], {"cudnn_conv_algo_search": "HEURISTIC"})
-    if device == "cuda" or (device == "auto" and _gpu_present()):
+    if wants_cuda(device):
         ort.preload_dlls()  # NVIDIA's libraries, where they came from PyPI
         return [cuda, _PROVIDER["cpu"]]
     return [_PROVIDER["cpu"]]
+
+
+def wants_cuda(device: Device) -> bool:
+    """Whether CUDA will be asked for."""
+    return device == "cuda" or (device == "auto" and _gpu_present())
 
 
 def _gpu_present() -> bool:

@@ -13,10 +13,11 @@ from app.faces import (
     Face,
     Recognizer,
     align,
-    recognizer_crop,
+    recognizer_maps,
     similarity,
     similarity_transform,
 )
+from app.runtime import Network
 from app.settings import Settings
 
 EYES = np.array([[203, 101], [248, 103]])
@@ -127,11 +128,22 @@ def test_alignment_undoes_rotation_and_scale(
 
 
 def test_the_recognizer_sees_grey_outside_the_face_frame() -> None:
-    crop = recognizer_crop(np.full((1, FRAME_SIZE, FRAME_SIZE, 3), 255, np.uint8))
-    assert crop.shape == (1, 112, 112, 3)
+    rows, columns = recognizer_maps()
+    crop = rows @ np.ones((FRAME_SIZE, FRAME_SIZE), np.float32) @ columns.T
+    assert crop.shape == (112, 112)
     assert set(np.unique(crop.round(5)).tolist()) == {0, 1}
-    assert crop[0, 56, 56, 0] == 1
-    assert crop[0, 0, 0, 0] == 0
+    assert crop[56, 56] == 1
+    assert crop[0, 0] == 0
+
+
+def test_the_recognizer_gives_what_the_shipped_network_gives(recognizer: Recognizer, models: Path) -> None:
+    """Its crop, its PReLU and its normalisation were put into the graph; here they are done by hand."""
+    faces = np.random.default_rng(0).integers(0, 256, (3, FRAME_SIZE, FRAME_SIZE, 3), np.uint8)
+    rows, columns = recognizer_maps()
+    crop = np.einsum("ih,nhwc,jw->nijc", rows, faces / np.float32(127.5) - 1, columns, optimize=True)
+    (vectors,) = Network(models / "face_recognizer.onnx", "cpu", 1)(crop.astype(np.float32))
+    expected = np.asarray(vectors) / np.linalg.norm(vectors, axis=1, keepdims=True)
+    np.testing.assert_allclose(recognizer(faces), expected, atol=2e-6)
 
 
 def test_embeddings_have_unit_length(recognizer: Recognizer) -> None:

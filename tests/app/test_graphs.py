@@ -1,0 +1,85 @@
+"""Graphs rewritten at load compute what the shipped ones compute."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from app import graphs
+from app.generator import CONTROL_SIZE, Generator
+from app.runtime import Network
+from app.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def models() -> Path:
+    return Settings().models
+
+
+@pytest.fixture(scope="module")
+def generator(models: Path) -> Generator:
+    return Generator(models, "cpu", 1)
+
+
+def test_joining_changes_no_pixel_and_no_identity(generator: Generator, models: Path) -> None:
+    faces = np.random.default_rng(0).integers(0, 256, (2, 128, 128, 3), np.uint8)
+    (expected,) = Network(models / "encoder.onnx", "cpu", 1)(faces)
+    identities, embeddings = generator.encode(faces)
+    np.testing.assert_allclose(identities, expected, atol=1e-4)
+    np.testing.assert_allclose(embeddings, generator.recognizer(faces), atol=1e-6)
+
+    controls = np.random.default_rng(1).uniform(-1, 1, (2, CONTROL_SIZE)).astype(np.float32)
+    (pixels,) = Network(models / "decoder.onnx", "cpu", 1)(identities, controls)
+    images, scores = generator.decode(identities, controls)
+    assert np.array_equal(images, pixels)
+    np.testing.assert_allclose(scores, generator.recognizer(images), atol=1e-6)
+
+
+def prelu(slope: np.ndarray) -> onnx.ModelProto:
+    """PReLU on [n, 3, 4, 5], its slope stored in half precision as the export does."""
+    graph = helper.make_graph(
+        [
+            helper.make_node("Cast", ["half"], ["slope"], to=TensorProto.FLOAT),
+            helper.make_node("PRelu", ["x", "slope"], ["y"]),
+        ],
+        "prelu",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 4, 5])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 3, 4, 5])],
+        [numpy_helper.from_array(slope.astype(np.float16), "half")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+
+def run(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
+    (y,) = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, {"x": x})
+    return np.asarray(y)
+
+
+def test_prelu_is_the_same_as_convolutions_whatever_its_slope() -> None:
+    model = prelu(np.array([-9.5, 0.25, 8.5]).reshape(3, 1, 1))
+    rewritten = graphs.convolved_prelu(model)
+    assert [node.op_type for node in model.graph.node] == ["Cast", "PRelu"], "the original stays as it was"
+    assert "PRelu" not in [node.op_type for node in rewritten.graph.node]
+    x = np.random.default_rng(0).normal(size=(2, 3, 4, 5)).astype(np.float32)
+    np.testing.assert_allclose(run(rewritten, x), run(model, x), atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1,), (3, 4, 5), (4, 1)])
+def test_prelu_with_another_slope_than_one_a_channel_stays(shape: tuple[int, ...]) -> None:
+    rewritten = graphs.convolved_prelu(prelu(np.full(shape, 0.5)))
+    assert [node.op_type for node in rewritten.graph.node] == ["Cast", "PRelu"]
+
+
+def test_only_the_cpu_gets_convolutions_for_prelu() -> None:
+    model = prelu(np.full((3, 1, 1), 0.5))
+    kinds = {
+        cuda: [node.op_type for node in onnx.load_from_string(graphs.serialized(model, cuda)).graph.node]
+        for cuda in (False, True)
+    }
+    assert "PRelu" in kinds[True]
+    assert "PRelu" not in kinds[False]
