@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from app.batching import Overloaded
 from app.problems import INVALID_PARAMETERS, ProblemError, parameter_problems, refuse
 from app.schemas import ParameterProblem
 
@@ -38,7 +39,9 @@ async def read_upload(request: Request, *names: str) -> Upload:
 
     Raises:
         ProblemError: 400 nothing there, 415 another media type, 422 a field that is missing, unknown or given twice.
+        Overloaded: there is no room for one more image.
     """
+    refuse_if_full(request)
     pairs = list(request.query_params.multi_items())
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type == FORM:
@@ -60,6 +63,17 @@ async def read_upload(request: Request, *names: str) -> Upload:
         detail = "; ".join(f"{problem.name}: {problem.message}" for problem in problems)
         raise ProblemError(INVALID_PARAMETERS, detail, errors=problems)
     return Upload(photos, dict(pairs))
+
+
+def refuse_if_full(request: Request) -> None:
+    """Refuse before the body is read: under overload, what refusals cost is taken from those that are served.
+
+    Raises:
+        Overloaded: there is no room for one more image.
+    """
+    gate = request.app.state.service.gate
+    if gate.full:
+        raise Overloaded(gate.retry_after())
 
 
 def parse(model: type[P], parameters: dict[str, str]) -> P:

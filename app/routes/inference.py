@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from app import __version__
 from app.problems import NOT_READY, ProblemError, refuse
 from app.routes.access import charge
+from app.routes.body import refuse_if_full
 from app.routes.connection import while_connected
 from app.routes.inference_protocol import (
     JSON_LENGTH,
@@ -243,6 +244,7 @@ async def infer_model(request: Request) -> Response:
     """
     model = _model(request)
     service: Service = request.app.state.service
+    refuse_if_full(request)
     body = await request.body()
     encoding = request.headers.get("content-encoding", "").strip().lower()
     json_length = request.headers.get(JSON_LENGTH)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import statistics
 import time
@@ -193,3 +194,21 @@ def test_half_an_hour_of_everything(serve: Callable[..., Server], record: Record
         f"memory {warm:.0f} MB, at most {max(later):.0f} later ({grown:+.1%}); descriptors {descriptors} and "
         f"{server.descriptors}, threads {threads} and {server.threads}; 0 unexpected answers",
     )
+
+
+def test_a_full_queue_refuses_before_it_has_the_body(serve: Callable[..., Server]) -> None:
+    server = serve(queue_images=64, max_bytes=2**24).until_ready()
+    with contextlib.ExitStack() as stack:
+        body = ORIGINALS["jpeg"]
+        head = (
+            "POST /v1/variants?count=64 HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: {}\r\n\r\n"
+        )
+        busy = stack.enter_context(server.connect())
+        busy.sendall(head.format(len(body)).encode() + body)
+        server.until(lambda: server.metric("lookalike_queue_images") > 0, "it was full")
+        refused = stack.enter_context(server.connect())
+        refused.sendall(head.format(2**24).encode())
+        said = refused.recv(65536)
+        assert busy.recv(12) == b"HTTP/1.1 200"
+    assert said.startswith(b"HTTP/1.1 503")
+    assert b"retry-after: " in said.lower()
