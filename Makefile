@@ -9,7 +9,7 @@ TORCH := torch==2.13.0
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help install train-install serve test torture coverage check lock image-replay clean
+.PHONY: help install train-install serve test bench torture coverage check lock image-replay clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-13s %s\n", $$1, $$2 }'
@@ -23,6 +23,9 @@ serve: $(VENV)/.installed ## Serve on http://127.0.0.1:8000
 
 test: $(VENV)/.installed-all ## Run every test
 	$(BIN)/python -m pytest -n 2
+
+bench: $(VENV)/.installed-all ## Measure the speed here, against the raw runtime and other servers (12 minutes, 6 GB)
+	$(BIN)/python -m benchmarks
 
 torture: $(VENV)/.installed-all ## Try for an hour or so to break the service on this machine, and print what was lost
 	TORTURE=long $(BIN)/python -m pytest tests/torture

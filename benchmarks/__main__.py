@@ -1,0 +1,173 @@
+"""`python -m benchmarks`: one table on the standard output, everything as JSON in benchmarks/results/.
+
+Rounds are interleaved: each meets every system once, so that a machine that is busy for a while slows all of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import re
+import statistics
+import sys
+import urllib.request
+from collections import defaultdict
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from app.engine import CPU_BATCHES
+from app.generator import Generator
+from app.settings import Settings
+from benchmarks import inside, load, servers
+from benchmarks.peers.pipeline import ShippedFiles
+from benchmarks.photo import portrait
+
+CELLS = [(clients, images) for clients in (1, 8, 64) for images in (1, 8, 64)]
+ONCE = (64, 64)
+PEER_CELLS = [(1, 8), (64, 8)]
+Results = dict[str, list[float]]
+
+
+def main() -> int:
+    """Measure, print, write; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one short round, without peers")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=4, help="least time of one measurement")
+    parser.add_argument("--peers", default="litserve,bentoml,ray", help="comma-separated; empty for none")
+    chosen = parser.parse_args()
+    rounds, seconds = (1, 1.0) if chosen.quick else (chosen.rounds, chosen.seconds)
+    peers = [] if chosen.quick else [name for name in chosen.peers.split(",") if name]
+    for name in peers:
+        servers.install(name)
+    results: Results = defaultdict(list)
+    for index in range(rounds):
+        _say(f"round {index + 1} of {rounds}")
+        _inside(results, seconds)
+        _service(results, seconds, first=index == 0, quick=chosen.quick)
+        for name in peers:
+            for graphs in ("shipped", "rewritten"):
+                _peer(results, servers.peer(name, graphs), name, graphs, seconds)
+        if not chosen.quick:
+            _growth(results, seconds)
+    report = {
+        "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "machine": _machine(),
+        "rounds": rounds,
+        "results": results,
+    }
+    folder = Path("benchmarks/results")
+    folder.mkdir(exist_ok=True)
+    (folder / "benchmark.json").write_text(json.dumps(report, indent=1) + "\n")
+    print(table(results, _machine(), rounds))
+    return 0
+
+
+def _inside(results: Results, seconds: float) -> None:
+    models = Settings().models
+    networks = {
+        "raw shipped": ShippedFiles(models, os.cpu_count() or 1),
+        "raw rewritten": Generator(models, "cpu"),
+    }
+    for size in CPU_BATCHES:
+        for name, network in networks.items():
+            results[f"{name} batch {size}|images/s"].append(inside.raw(network, size, seconds / 2))
+    results["in process 8x8|images/s"].append(inside.service_in_process(portrait(), 8, 8, seconds))
+
+
+def _service(results: Results, seconds: float, *, first: bool, quick: bool) -> None:
+    with servers.service() as server:
+        results["service|ready s"].append(server.ready)
+        for clients, images in CELLS:
+            if (clients, images) == ONCE and (not first or quick):
+                continue
+            _cell(results, server, "service", clients, images, seconds, stages=(clients, images) == (8, 8))
+        results["service|MiB"].append(server.memory())
+
+
+def _peer(
+    results: Results, opened: AbstractContextManager[servers.Server], name: str, graphs: str, seconds: float
+) -> None:
+    label = f"{name} {graphs}"
+    with opened as server:
+        results[f"{label}|ready s"].append(server.ready)
+        for clients, images in PEER_CELLS:
+            _cell(results, server, label, clients, images, seconds)
+        results[f"{label}|MiB"].append(server.memory())
+
+
+def _growth(results: Results, seconds: float) -> None:
+    for label, opened in (
+        ("service on 1 core", servers.service(cores="0", threads=1)),
+        ("service, 2 processes of 1 thread", servers.service(workers=2, threads=1)),
+    ):
+        with opened as server:
+            _cell(results, server, label, 8, 8, seconds)
+
+
+def _cell(
+    results: Results,
+    server: servers.Server,
+    label: str,
+    clients: int,
+    images: int,
+    seconds: float,
+    *,
+    stages: bool = False,
+) -> None:
+    message = server.message(portrait(), images)
+    load.run(server.port, message, 1, images, 0)
+    cpu, before = server.cpu_seconds(), _stages(server) if stages else {}
+    run = load.run(server.port, message, clients, images, seconds)
+    name = f"{label} {clients}x{images}"
+    results[f"{name}|images/s"].append(run.images_per_second)
+    for percentile, value in zip(("p50", "p95", "p99"), run.milliseconds, strict=True):
+        results[f"{name}|{percentile} ms"].append(value)
+    results[f"{name}|CPU s per 1000"].append((server.cpu_seconds() - cpu) / (run.requests * images) * 1000)
+    for stage, total in (_stages(server) if stages else {}).items():
+        results[f"stage {stage}|ms per request"].append((total - before.get(stage, 0)) / run.requests * 1000)
+    _say(f"{name}: {run.images_per_second:.1f} images/s")
+
+
+def _stages(server: servers.Server) -> dict[str, float]:
+    """Seconds in each stage so far, as the service's own metrics have them."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics") as answer:
+        text = answer.read().decode()
+    return {name: float(value) for name, value in re.findall(r'stage_seconds_sum\{stage="(\w+)"\} (\S+)', text)}
+
+
+def table(results: Results, machine: str, rounds: int) -> str:
+    """Medians over the rounds as Markdown, with the share of the raw limit."""
+    medians = {name: statistics.median(values) for name, values in results.items()}
+    limit = max(value for name, value in medians.items() if name.startswith("raw rewritten"))
+    lines = [f"{machine}; medians of {rounds} interleaved rounds (least to most)", ""]
+    lines += ["| what | images/s | of the limit | p50 ms | p95 | p99 | CPU-s / 1000 |", "|---|---|---|---|---|---|---|"]
+    for name, value in medians.items():
+        label, _, unit = name.partition("|")
+        if unit == "images/s":
+            spread = f" ({min(results[name]):.1f} to {max(results[name]):.1f})"
+            rest = [medians.get(f"{label}|{key}") for key in ("p50 ms", "p95 ms", "p99 ms", "CPU s per 1000")]
+            cells = " | ".join("-" if entry is None else f"{entry:.0f}" for entry in rest)
+            lines.append(f"| {label} | {value:.1f}{spread} | {value / limit:.2f} | {cells} |")
+    lines += ["", "| what | median |", "|---|---|"]
+    for name, value in medians.items():
+        label, _, unit = name.partition("|")
+        if unit in ("ready s", "MiB", "ms per request"):
+            lines.append(f"| {label}, {unit} | {value:.1f} |")
+    return "\n".join(lines)
+
+
+def _machine() -> str:
+    model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    return f"{model[1] if model else platform.processor()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+
+
+def _say(words: str) -> None:
+    print(words, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""What runs in the benchmark's own process: the raw loop, which is the limit, and the service without HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import numpy as np
+
+from app.generator import CONTROL_SIZE, IDENTITY_SIZE, Generator
+from app.metrics import Metrics
+from app.schemas import VariantsParameters
+from app.service import Service
+from app.settings import Settings
+from benchmarks.peers.pipeline import ShippedFiles
+
+Decode = Generator | ShippedFiles
+
+
+def raw(networks: Decode, size: int, seconds: float) -> float:
+    """Images a second of decoder and recogniser in a loop, at one batch size."""
+    random = np.random.default_rng(0)
+    identities = random.standard_normal((size, IDENTITY_SIZE), np.float32)
+    controls = random.uniform(-1, 1, (size, CONTROL_SIZE)).astype(np.float32)
+    networks.decode(identities, controls)
+    start, done = time.perf_counter(), 0
+    while time.perf_counter() - start < seconds:
+        networks.decode(identities, controls)
+        done += size
+    return done / (time.perf_counter() - start)
+
+
+async def in_process(service: Service, photo: bytes, clients: int, images: int, seconds: float) -> float:
+    """Images a second of the use case that HTTP serves, image files included."""
+    parameters = VariantsParameters(count=images, seed=1)
+    done, start = 0, time.perf_counter()
+
+    async def client() -> None:
+        nonlocal done
+        while time.perf_counter() - start < seconds:
+            async with service.variants(photo, parameters) as variants:
+                async for batch in variants.files():
+                    done += len(batch)
+
+    await asyncio.gather(*(client() for _ in range(clients)))
+    return done / (time.perf_counter() - start)
+
+
+def service_in_process(photo: bytes, clients: int, images: int, seconds: float) -> float:
+    """Start the service, load it without HTTP, and stop it."""
+
+    async def scenario() -> float:
+        service = Service(Settings(device="cpu"), Metrics())
+        await service.start()
+        try:
+            return await in_process(service, photo, clients, images, seconds)
+        finally:
+            await service.close()
+
+    return asyncio.run(scenario())

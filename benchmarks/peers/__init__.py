@@ -1,0 +1,1 @@
+"""The same pipeline behind other servers; each module is a program that runs in an environment of its own."""

@@ -1,0 +1,181 @@
+"""Servers as processes: the service and its peers, each started, met over a socket, weighed and stopped."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import venv
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.load import request
+
+PEERS = Path("benchmarks/.peers")
+PACKAGES = {"litserve": "litserve", "bentoml": "bentoml", "ray": "ray[serve]"}
+START = 120
+
+
+@dataclass
+class Server:
+    """A running server.
+
+    Attributes:
+        name: what the table calls it.
+        port: where it listens on this machine.
+        ready: seconds from its start to its first 200.
+        group: its process group.
+    """
+
+    name: str
+    port: int
+    ready: float
+    group: int
+
+    def message(self, photo: bytes, images: int) -> bytes:
+        """A request for so many images."""
+        if self.name.startswith("service"):
+            return request(f"/v1/variants?count={images}&seed=1", "image/jpeg", photo)
+        body = {"image": base64.b64encode(photo).decode(), "count": images, "seed": 1}
+        return request("/predict", "application/json", json.dumps(body).encode())
+
+    def cpu_seconds(self) -> float:
+        """What all its processes have used of the CPU."""
+        ticks = os.sysconf("SC_CLK_TCK")
+        return sum(sum(map(int, fields[11:13])) for fields in map(_stat, self._processes())) / ticks
+
+    def memory(self) -> float:
+        """MiB of all its processes, shared pages counted once (proportional set size)."""
+        total = 0
+        for process in self._processes():
+            try:
+                lines = (process / "smaps_rollup").read_text().splitlines()
+            except OSError:
+                continue
+            total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+        return total / 1024
+
+    def _processes(self) -> list[Path]:
+        """All that descend from it, or are in its session: Ray's start sessions of their own."""
+        parents = {}
+        for path in Path("/proc").glob("[0-9]*"):
+            if fields := _stat(path):
+                parents[int(path.name)] = int(fields[1])
+        family = {self.group}
+        while more := {pid for pid, parent in parents.items() if parent in family} - family:
+            family |= more
+        return [Path(f"/proc/{pid}") for pid in family if _stat(Path(f"/proc/{pid}"))]
+
+
+def _stat(process: Path) -> list[str]:
+    """Fields of /proc/PID/stat from the state on; none where the process is gone."""
+    try:
+        return (process / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def install(peer: str) -> None:
+    """Make the peer's own environment, with the very release of the runtime that the service has."""
+    home = PEERS / peer
+    if (home / "installed").exists():
+        return
+    from importlib.metadata import version
+
+    venv.create(home, with_pip=True)
+    needs = [f"{name}=={version(name)}" for name in ("onnxruntime-gpu", "onnx", "numpy", "pillow")]
+    command = [home / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*command, PACKAGES[peer], *needs], check=True)
+    (home / "installed").touch()
+
+
+@contextmanager
+def service(name: str = "service", cores: str = "", **settings: object) -> Iterator[Server]:
+    """The service; `cores` pins it, as `taskset -c` has it."""
+    environment = {f"LOOKALIKE_{key.upper()}": str(value) for key, value in settings.items()}
+    # Every request of the largest load is taken on, so that throughput is measured and not refusals.
+    environment |= {"LOOKALIKE_DEVICE": "cpu", "LOOKALIKE_QUEUE_IMAGES": "8192", "LOOKALIKE_DEADLINE": "600"}
+    command = [sys.executable, "-m", "app", "serve"]
+    with _run(name, ["taskset", "-c", cores, *command] if cores else command, environment, "/health/ready") as server:
+        yield server
+
+
+@contextmanager
+def peer(name: str, graphs: str) -> Iterator[Server]:
+    """A peer with one worker process a core; `graphs` is `shipped` or `rewritten` (see `peers.pipeline`)."""
+    home, cores = (PEERS / name / "bin").absolute(), str(os.cpu_count() or 1)
+    module = f"benchmarks.peers.{name}_server"
+    command = [str(home / "python"), "-m", module, "{port}", cores]
+    if name == "bentoml":
+        options = ["--host", "127.0.0.1", "--port", "{port}"]
+        command = [str(home / "python"), "-m", "bentoml", "serve", f"{module}:Faces", *options]
+    environment = {
+        "PEER_GRAPHS": graphs,
+        "BENCH_CORES": cores,
+        "PYTHONPATH": os.getcwd(),
+        "PATH": f"{home}{os.pathsep}{os.environ['PATH']}",
+        "BENTOML_DO_NOT_TRACK": "True",
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+    with _run(f"{name} ({graphs})", command, environment, "") as server:
+        yield server
+
+
+@contextmanager
+def _run(name: str, command: list[str], environment: dict[str, str], ready: str) -> Iterator[Server]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [part.format(port=port) for part in command]
+    begun = time.perf_counter()
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("LOOKALIKE_")}
+    environment = clean | {"LOOKALIKE_PORT": str(port)} | environment
+    log = PEERS / f"{name.split()[0]}.log"
+    PEERS.mkdir(exist_ok=True)
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            command, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    server = Server(name, port, 0.0, process.pid)
+    family: list[Path] = []
+    try:
+        while not _answers(server, ready):
+            if process.poll() is not None or time.perf_counter() - begun > START:
+                raise RuntimeError(f"{name} did not start; see {log}")
+            time.sleep(0.02)
+        server.ready = time.perf_counter() - begun
+        yield server
+    finally:
+        family = server._processes()
+        process.send_signal(signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(20)
+        for path in family:
+            with suppress(ProcessLookupError):
+                os.kill(int(path.name), signal.SIGKILL)
+        process.wait()
+
+
+def _answers(server: Server, ready: str) -> bool:
+    message = f"GET {ready} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n".encode()
+    if not ready:  # a peer is ready when it answers a request for one image
+        message = server.message(_photo(), 1).replace(b"\r\nHost:", b"\r\nConnection: close\r\nHost:", 1)
+    try:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
+            connection.sendall(message)
+            return connection.recv(20)[8:13] == b" 200 "
+    except OSError:
+        return False
+
+
+def _photo() -> bytes:
+    from benchmarks.photo import portrait
+
+    return portrait()
