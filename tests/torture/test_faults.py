@@ -132,8 +132,8 @@ def broken(self, *arrays):
     outputs = genuine(self, *arrays)
     if what == "throws" and self.path.stem == "decoder":
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
-    if what == "nan" and self.path.stem == "face_recognizer":
-        return [np.full_like(output, np.nan) for output in outputs]
+    if what == "nan":  # from the recogniser, wherever it runs: embeddings have 192 numbers
+        return [np.full_like(output, np.nan) if output.shape[-1] == 192 else output for output in outputs]
     if what == "detector" and self.path.stem.startswith("face_detector"):
         raise RuntimeError("the detector fails")
     return outputs
@@ -172,12 +172,12 @@ def test_a_picture_that_breaks_a_network_takes_nobody_along(
     code = FAILING.format(trouble=str(tmp_path / "none")).replace(
         "    return outputs\n",
         '    if self.path.stem == "face_recognizer":\n'
-        "        poisoned = np.abs(arrays[0]).max(axis=(1, 2, 3)) < 0.2\n"
+        "        poisoned = (arrays[0] == 129).all(axis=(1, 2, 3))\n"
         "        outputs = [np.where(poisoned[:, None], np.nan, outputs[0]).astype(np.float32)]\n"
         "    return outputs\n",
     )
     server = serve(code=code).until_ready()
-    grey = np.full((2, 128, 128, 3), 128, np.uint8).tolist()
+    grey = np.full((2, 128, 128, 3), 129, np.uint8).tolist()
     poison = {"inputs": [{"name": "image", "datatype": "UINT8", "shape": [2, 128, 128, 3], "data": grey}]}
 
     def ask(number: int) -> int:
