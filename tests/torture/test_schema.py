@@ -14,10 +14,12 @@ from tests.torture.server import Server
 
 HERE = Path(__file__).parent
 
-# A photograph is valid by its schema whatever its bytes are, and refused where they are none.
+# A photograph is valid by its schema whatever its bytes are, and refused where they are none. Of what a server may fail
+# with, only what is documented of a busy one is taken: on a slow machine a search can be past its deadline.
 SETTINGS = """
 [checks]
 positive_data_acceptance.enabled = false
+not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", "503", "504"]
 """
 
 SECONDS = 60
