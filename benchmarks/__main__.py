@@ -21,13 +21,12 @@ from pathlib import Path
 from app.engine import CPU_BATCHES
 from app.generator import Generator
 from app.settings import Settings
-from benchmarks import inside, load, servers
+from benchmarks import inside, lag, load, servers
 from benchmarks.peers.pipeline import ShippedFiles
 from benchmarks.photo import portrait
 
 CELLS = [(clients, images) for clients in (1, 8, 64) for images in (1, 8, 64)]
-ONCE = (64, 64)
-PEER_CELLS = [(1, 8), (64, 8)]
+PEER_CELLS = [(1, 8), (8, 8), (64, 8)]
 Results = dict[str, list[float]]
 
 
@@ -38,7 +37,10 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=4, help="least time of one measurement")
     parser.add_argument("--peers", default="litserve,bentoml,ray", help="comma-separated; empty for none")
+    parser.add_argument("--most", type=int, default=4096, help="leave out loads of more images at once")
     chosen = parser.parse_args()
+    if chosen.quick:
+        chosen.most = 64
     rounds, seconds = (1, 1.0) if chosen.quick else (chosen.rounds, chosen.seconds)
     peers = [] if chosen.quick else [name for name in chosen.peers.split(",") if name]
     for name in peers:
@@ -47,10 +49,11 @@ def main() -> int:
     for index in range(rounds):
         _say(f"round {index + 1} of {rounds}")
         _inside(results, seconds)
-        _service(results, seconds, first=index == 0, quick=chosen.quick)
+        _service(results, seconds, chosen.most if index == 0 else min(chosen.most, 512))
+        _lag(results, seconds)
         for name in peers:
             for graphs in ("shipped", "rewritten"):
-                _peer(results, servers.peer(name, graphs), name, graphs, seconds)
+                _peer(results, servers.peer(name, graphs), name, graphs, seconds, chosen.most)
         if not chosen.quick:
             _growth(results, seconds)
     report = {
@@ -78,24 +81,30 @@ def _inside(results: Results, seconds: float) -> None:
     results["in process 8x8|images/s"].append(inside.service_in_process(portrait(), 8, 8, seconds))
 
 
-def _service(results: Results, seconds: float, *, first: bool, quick: bool) -> None:
+def _service(results: Results, seconds: float, most: int) -> None:
     with servers.service() as server:
         results["service|ready s"].append(server.ready)
         for clients, images in CELLS:
-            if (clients, images) == ONCE and (not first or quick):
-                continue
-            _cell(results, server, "service", clients, images, seconds, stages=(clients, images) == (8, 8))
+            if clients * images <= most:
+                _cell(results, server, "service", clients, images, seconds, stages=(clients, images) == (8, 8))
         results["service|MiB"].append(server.memory())
 
 
+def _lag(results: Results, seconds: float) -> None:
+    message = load.request("/v1/variants?count=16&seed=1", "image/jpeg", portrait())
+    for place, value in lag.measure(lambda port: load.run(port, message, 16, 16, seconds)).items():
+        results[f"event loop {place}|lag ms"].append(value)
+
+
 def _peer(
-    results: Results, opened: AbstractContextManager[servers.Server], name: str, graphs: str, seconds: float
+    results: Results, opened: AbstractContextManager[servers.Server], name: str, graphs: str, seconds: float, most: int
 ) -> None:
     label = f"{name} {graphs}"
     with opened as server:
         results[f"{label}|ready s"].append(server.ready)
         for clients, images in PEER_CELLS:
-            _cell(results, server, label, clients, images, seconds)
+            if clients * images <= most:
+                _cell(results, server, label, clients, images, seconds)
         results[f"{label}|MiB"].append(server.memory())
 
 
@@ -155,7 +164,7 @@ def table(results: Results, machine: str, rounds: int) -> str:
     lines += ["", "| what | median |", "|---|---|"]
     for name, value in medians.items():
         label, _, unit = name.partition("|")
-        if unit in ("ready s", "MiB", "ms per request"):
+        if unit in ("ready s", "MiB", "ms per request", "lag ms"):
             lines.append(f"| {label}, {unit} | {value:.1f} |")
     return "\n".join(lines)
 
