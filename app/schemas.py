@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from app.generator import CONTROL_SIZE, IDENTITY_SIZE
 from app.imaging import Format
@@ -18,7 +18,15 @@ Controls = Annotated[list[Control], Field(min_length=1, max_length=MAX_VARIANTS)
 Identity = Annotated[
     list[Annotated[float, Field(ge=-100, le=100)]], Field(min_length=IDENTITY_SIZE, max_length=IDENTITY_SIZE)
 ]
-FaceIndex = Annotated[int, Field(ge=0)]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str) and not (value.isascii() and value.isdecimal()):
+        raise ValueError("must be a whole number in plain digits")
+    return value
+
+
+FaceIndex = Annotated[int, BeforeValidator(_plain), Field(ge=0)]
 
 
 def _from_json(value: Any) -> Any:
@@ -134,6 +142,13 @@ class RenderRequest(SamplingParameters):
 
     identity: Identity
     """The identity latent of a face, as `/v1/identities` gives it."""
+
+    @field_validator("controls", mode="before")
+    @classmethod
+    def _no_text(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            raise ValueError("must be a list of lists of numbers")
+        return value
 
 
 class _Answer(BaseModel):

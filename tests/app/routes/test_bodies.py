@@ -214,3 +214,18 @@ def test_a_form_in_a_charset_that_cannot_be_read(client: TestClient, photo: byte
 def test_a_slash_too_many_is_not_redirected(client: TestClient, path: str) -> None:
     answer = client.get(path, follow_redirects=False, headers={"Host": "elsewhere.example"})
     problem(answer, 404, "not-found")
+
+
+@pytest.mark.parametrize("face", ["+0", "-0", " 0", "0.0", "0_0", "\u0660"])
+def test_a_face_is_counted_in_plain_digits(client: TestClient, photo: bytes, face: str) -> None:
+    answer = client.post("/v1/identities", params={"face": face}, files={"image": photo})
+    problem(answer, 422, "invalid-parameters")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"count": True}, {"count": "2"}, {"controls": "[[0, 0, 0, 0, 0, 0, 0, 0, 0, 0]]"}, {"controls": [[True] * 10]}],
+)
+def test_json_has_numbers_as_numbers(client: TestClient, wrong: dict[str, object]) -> None:
+    answer = client.post("/v1/render", json={"identity": [0.0] * 70} | wrong)
+    problem(answer, 422, "invalid-parameters")
