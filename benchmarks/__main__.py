@@ -54,8 +54,16 @@ def main() -> int:
         for name in peers:
             for graphs in ("shipped", "rewritten"):
                 _peer(results, servers.peer(name, graphs), name, graphs, seconds, chosen.most)
+                _write(results, rounds)
         if not chosen.quick:
             _growth(results, seconds)
+        _write(results, rounds)
+    print(table(results, _machine(), rounds))
+    return 0
+
+
+def _write(results: Results, rounds: int) -> None:
+    """Write what there is so far, so that a run that is broken off is not lost."""
     report = {
         "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": _machine(),
@@ -65,8 +73,6 @@ def main() -> int:
     folder = Path("benchmarks/results")
     folder.mkdir(exist_ok=True)
     (folder / "benchmark.json").write_text(json.dumps(report, indent=1) + "\n")
-    print(table(results, _machine(), rounds))
-    return 0
 
 
 def _inside(results: Results, seconds: float) -> None:
@@ -84,6 +90,7 @@ def _inside(results: Results, seconds: float) -> None:
 def _service(results: Results, seconds: float, most: int) -> None:
     with servers.service() as server:
         results["service|ready s"].append(server.ready)
+        results["service until ready|CPU s"].append(server.cpu_seconds())
         for clients, images in CELLS:
             if clients * images <= most:
                 _cell(results, server, "service", clients, images, seconds, stages=(clients, images) == (8, 8))
@@ -164,7 +171,7 @@ def table(results: Results, machine: str, rounds: int) -> str:
     lines += ["", "| what | median |", "|---|---|"]
     for name, value in medians.items():
         label, _, unit = name.partition("|")
-        if unit in ("ready s", "MiB", "ms per request", "lag ms"):
+        if unit in ("ready s", "CPU s", "MiB", "ms per request", "lag ms"):
             lines.append(f"| {label}, {unit} | {value:.1f} |")
     return "\n".join(lines)
 
