@@ -66,7 +66,7 @@ def serve() -> int:
             # Upload, computation and download may take a deadline each.
             http=cast(type[asyncio.Protocol], partial(BoundedConnection, exchange_seconds=3 * chosen.deadline)),
             ws="none",
-            # Longer than load balancers keep theirs (60 s or so): they would reuse a connection that is just being closed.
+            # Longer than load balancers keep theirs, or they would reuse a connection that is just being closed.
             timeout_keep_alive=75,
             workers=chosen.workers,
             log_config=None,
