@@ -102,7 +102,7 @@ def convolved_prelu(model: ModelProto) -> ModelProto:
     """Write PReLU with a slope a channel as a*x + (1-a)*relu(x), each product a convolution of one channel by itself.
 
     On a CPU, PReLU took two thirds of the recogniser's time: it runs outside the blocked layout of the convolutions
-    around it. Written like this nothing leaves the layout: 3.3 times as fast, the same to 1e-5.
+    around it. Written like this nothing leaves the layout: three times as fast, the same to 1e-5.
     """
     model = ModelProto.FromString(model.SerializeToString())
     constants = _Constants(model)
