@@ -24,7 +24,7 @@ def recognizer_of_frames(path: Path, rows: NDArray[np.float32], columns: NDArray
         path: the shipped network, which takes its own crop [n, t, t, 3] in [-1, 1] and gives vectors of any length.
         rows, columns: [t, s] each: crop = rows @ pixels @ columns.T.
     """
-    network = compose.add_prefix(_current(onnx.load(path)), "recognizer/")
+    network = compose.add_prefix(_read(path), "recognizer/")
     taken, given = network.graph.input[0].name, network.graph.output[0].name
     embedding_size = network.graph.output[0].type.tensor_type.shape.dim[1].dim_value
     height, width = rows.shape[1], columns.shape[1]
@@ -68,7 +68,7 @@ def scored(path: Path, recognizer: ModelProto, image: str) -> ModelProto:
         recognizer: what `recognizer_of_frames` gave.
         image: the network's tensor of faces, an input or an output.
     """
-    network = _current(onnx.load(path))
+    network = _read(path)
     recognizer = compose.add_prefix(recognizer, "score/")
     own = [value.name for value in network.graph.output]
     if image in own:
@@ -150,6 +150,13 @@ def _current(model: ModelProto) -> ModelProto:
         model = version_converter.convert_version(model, OPSET)
     del model.graph.value_info[:]  # shapes of a graph that is about to change
     return model
+
+
+def _read(path: Path) -> ModelProto:
+    try:
+        return _current(onnx.load(path))
+    except Exception as error:  # protobuf and onnx have several, and none of them names the file
+        raise ValueError(f"{path.name} is not an ONNX model ({error})") from error
 
 
 def _model(graph: onnx.GraphProto) -> ModelProto:

@@ -42,6 +42,7 @@ def reloaded_on_hangup(service: Service) -> Iterator[None]:
         task.add_done_callback(tasks.discard)
 
     loop.add_signal_handler(signal.SIGHUP, begin)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
     try:
         yield
     finally:
@@ -67,6 +68,12 @@ def tell_siblings() -> None:
 class Workers(Multiprocess):
     """Several processes on one port; SIGHUP reloads the models in each, where uvicorn would restart them."""
 
+    def handle_signals(self) -> None:
+        """Take the signals that came, the one that is blocked among them."""
+        if signal.SIGHUP in signal.sigpending():
+            self.signal_queue.append(signal.sigwait({signal.SIGHUP}))
+        super().handle_signals()
+
     def handle_hup(self) -> None:
         """Hand the signal on."""
         for worker in self.processes:
@@ -76,6 +83,10 @@ class Workers(Multiprocess):
 
 def serve(config: Config) -> int:
     """Serve until a signal says to stop; returns the exit status."""
+    # A process that is still loading would die of it. Blocked, as it then is in every process that is started from here,
+    # it waits until there is somebody to handle it.
+    if hasattr(signal, "SIGHUP"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     if config.workers > 1:
         Workers(config, sockets=[config.bind_socket()]).run()
         return 0

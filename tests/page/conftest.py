@@ -90,14 +90,14 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return files
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def player() -> Iterator[Playwright]:
-    """Playwright."""
+    """Playwright. Its event loop is the thread's as long as it plays: no longer than for these tests."""
     with sync_playwright() as playing:
         yield playing
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(player: Playwright) -> Iterator[Browser]:
     """Debian's Chromium, or another that is there."""
     browser = player.chromium.launch(executable_path=find_browser(), headless=True, args=FLAGS)
