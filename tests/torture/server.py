@@ -13,7 +13,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +97,7 @@ class Server:
         """Processes that serve, where there are several."""
         found = set()
         for child in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split():
-            with suppress(FileNotFoundError, ProcessLookupError):  # one that has just ended
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # one that has just ended
                 if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
                     found.add(int(child))
         return found
