@@ -83,7 +83,7 @@ class Workers(Multiprocess):
 
 def serve(config: Config) -> int:
     """Serve until a signal says to stop; returns the exit status."""
-    # A process that is still loading would die of it. Blocked, as it then is in every process that is started from here,
+    # A process that is still loading would die of it. Blocked, as it then is in every process that begins here,
     # it waits until there is somebody to handle it.
     if hasattr(signal, "SIGHUP"):
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
