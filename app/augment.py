@@ -1,7 +1,7 @@
 """`python -m app augment IN OUT`: look-alikes for a folder, tar or zip of photographs.
 
-Everything is made by the service layer that the HTTP routes call, so it is the same to the byte. A run can be killed at
-any time; the same command goes on where it stopped and ends with the same bytes. OUT holds
+Everything is made by the service layer that the HTTP routes call, so it is the same to the byte, here or on a cluster.
+A run can be killed at any time; the same command goes on where it stopped and ends with the same bytes. OUT holds
 
     run.json        what the run was asked for, and the model
     images/         a folder a photograph, named like it, with 0000.jpg, 0001.jpg, ...
@@ -13,141 +13,31 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import hashlib
-import json
-import os
-import re
 import sys
 from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from pathlib import Path
-from typing import IO, Any, get_args
+from typing import Any, get_args
 
 from pydantic import ValidationError
 from tqdm import tqdm
 
 from app import logs, settings
-from app.batching import ComputationFailed, DeadlineExceeded
-from app.imaging import Format, NotAnImage, TooManyPixels
+from app.augmentation import IN_FLIGHT, CannotRun, Job, Made, make, read, still_to_do
+from app.imaging import Format
 from app.manifest import Manifest, ModelsInvalid
-from app.metrics import Metrics
-from app.photographs import Photograph, Refused, SourceUnreadable, open_source
+from app.output import Output, Tally
+from app.photographs import Photograph, SourceUnreadable, open_source
 from app.runtime import ProviderUnavailable
 from app.schemas import MAX_VARIANTS, VariantsParameters
-from app.service import FaceNotFound, FaceTooSmall, NoFace, Service, Variant
 from app.settings import Settings
 
 DONE, SKIPPED, FAILED, INTERRUPTED = 0, 1, 2, 130
 """Exit statuses: all photographs were used, some were skipped, the run could not begin or go on, Ctrl-C."""
 
-IN_FLIGHT = 4
-"""Photographs on their way at once, so that reading, computing and writing overlap."""
-
-PATIENCE = 3600.0
-"""Seconds that one photograph may take: nobody waits at the other end."""
-
-SUFFIX = {"jpeg": "jpg", "webp": "webp", "png": "png"}
-
-
-class BandEmpty(ValueError):
-    """The search found no variant in the band."""
-
-
-UNUSABLE = (
-    Refused,
-    NotAnImage,
-    TooManyPixels,
-    NoFace,
-    FaceNotFound,
-    FaceTooSmall,
-    BandEmpty,
-    ComputationFailed,
-    DeadlineExceeded,
-)
-
-
-class CannotRun(RuntimeError):
-    """The run cannot begin or go on; the message says why and what to do."""
-
-
-@dataclass
-class Output:
-    """The folder of a run, and what earlier runs left there.
-
-    Attributes:
-        folder: OUT.
-        done: names of photographs whose images and lines are complete.
-        images: how many images there are of them.
-    """
-
-    folder: Path
-    done: set[str] = field(default_factory=set)
-    images: int = 0
-
-    @property
-    def manifest(self) -> Path:
-        """Its `manifest.jsonl`."""
-        return self.folder / "manifest.jsonl"
-
-    def claim(self, asked: dict[str, Any]) -> None:
-        """Make the folder this run's, or find out how far it came before.
-
-        Raises:
-            CannotRun: it holds something else.
-        """
-        path = self.folder / "run.json"
-        text = json.dumps(asked, indent=1) + "\n"
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            if any(other != f"{path.name}.part" for other in os.listdir(self.folder)):
-                raise CannotRun(f"{self.folder} is not empty and holds no run; name a new folder")
-            part = path.with_name(path.name + ".part")
-            part.write_text(text, encoding="utf-8")
-            part.replace(path)
-        before = _loads(path, path.read_text(encoding="utf-8"))
-        if before != json.loads(text):
-            changed = sorted(name for name in before | asked if before.get(name) != json.loads(text).get(name))
-            raise CannotRun(f"{self.folder} holds a run with another {', '.join(changed)}; name a new folder")
-        self._take_stock()
-
-    def _take_stock(self) -> None:
-        """Read the manifest, and cut off the photograph it ends with: nothing says that its lines are complete."""
-        if not self.manifest.exists():
-            return
-        counts: dict[str, int] = {}
-        last, start, place = "", 0, 0
-        with self.manifest.open("rb") as lines:
-            for line in lines:
-                if line.endswith(b"\n"):
-                    source = str(_loads(self.manifest, line.decode())["source"])
-                    if source != last:
-                        last, start = source, place
-                    counts[source] = counts.get(source, 0) + 1
-                place += len(line)
-        os.truncate(self.manifest, start)
-        counts.pop(last, None)
-        self.done, self.images = set(counts), sum(counts.values())
-
-
-@dataclass
-class Tally:
-    """What became of the photographs of this run."""
-
-    used: int = 0
-    images: int = 0
-    short: int = 0
-    skipped: int = 0
-
-
-@dataclass(frozen=True)
-class Made:
-    """What one photograph gave: its variants and their files, or why there are none."""
-
-    name: str
-    seed: int
-    id: str = ""
-    files: tuple[tuple[Variant, bytes], ...] = ()
-    problem: Exception | None = None
+Engine = tuple[Manifest, Callable[[list[Photograph], set[str]], AsyncGenerator[Made]]]
+"""The models in use, and what makes of the photographs that are not done what each gives, in their order."""
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -168,26 +58,46 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument("--similarity-max", type=float, help="search for look-alikes at most this similar")
     parser.add_argument("--format", choices=get_args(Format), default="jpeg", help="of the images (jpeg)")
     parser.add_argument("--quality", type=int, default=95, help="of JPEG and WebP, 1..100 (95)")
+    parser.add_argument(
+        "--engine", choices=["local", "ray"], default="local", help="this machine, or a Ray cluster (local)"
+    )
+    parser.add_argument(
+        "--ray-address", metavar="HOST:PORT", help="of the cluster; without it Ray starts on this machine"
+    )
+    parser.add_argument(
+        "--ray-replicas", metavar="N", type=int, help="copies of the service; without it one a GPU, or one a core"
+    )
     parser.set_defaults(run=augment)
 
 
-def augment(source: Path, target: Path, seed: int, **options: Any) -> int:
+def augment(
+    source: Path,
+    target: Path,
+    seed: int,
+    engine: str,
+    ray_address: str | None,
+    ray_replicas: int | None,
+    **options: Any,
+) -> int:
     """Run the command; returns the exit status."""
     try:
         chosen = Settings()
         given = {name: value for name, value in options.items() if value is not None}
-        parameters = VariantsParameters.model_validate(given)
+        job = Job(chosen, VariantsParameters.model_validate(given), seed)
     except ValidationError as error:
         ours = error.title == Settings.__name__
         return _refuse(*(settings.sentences(error) if ours else _sentences(error)))
     logs.configure("error")
-    # One run is the only client: nothing needs to be turned away, and nobody waits for an answer.
-    chosen = chosen.model_copy(
-        update={"deadline": PATIENCE, "queue_images": max(chosen.queue_images, IN_FLIGHT * MAX_VARIANTS)}
-    )
+    source = source.absolute()  # it may be read by a process that runs in another folder
     try:
         with open_source(source, without=target) as photographs:
-            tally = asyncio.run(_run(chosen, photographs, target, parameters, seed))
+            if engine == "ray":
+                opened = _on_ray(job, source, target, ray_address, ray_replicas)
+            elif ray_address or ray_replicas:
+                raise CannotRun("--ray-address and --ray-replicas go with --engine ray")
+            else:
+                opened = here(job)
+            tally = asyncio.run(_run(job, opened, photographs, target))
     except (CannotRun, SourceUnreadable, ModelsInvalid, ProviderUnavailable) as error:
         return _refuse(str(error))
     except OSError as error:
@@ -195,148 +105,65 @@ def augment(source: Path, target: Path, seed: int, **options: Any) -> int:
     except KeyboardInterrupt:
         print("\nlookalike: stopped; the same command goes on from here.", file=sys.stderr)
         return INTERRUPTED
+    wanted = job.parameters.images
     print(
         f"{tally.used} photographs used, {tally.images} images in {target / 'images'}, {tally.skipped} skipped"
-        + (f"; {tally.short} photographs gave fewer than {parameters.images} in the band" if tally.short else "")
+        + (f"; {tally.short} photographs gave fewer than {wanted} in the band" if tally.short else "")
         + (f"; see {target / 'skipped.jsonl'}" if tally.skipped else "")
     )
     return SKIPPED if tally.skipped else DONE
 
 
-def seed_of(seed: int, name: str) -> int:
-    """The 32-bit seed of a photograph: it follows from the run's seed and the name, not from order or number."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode("utf-8", "surrogateescape")).digest()[:4])
+@asynccontextmanager
+async def here(job: Job) -> AsyncIterator[Engine]:
+    """This machine as an engine."""
+    service = job.service(IN_FLIGHT)
 
+    async def made(photographs: list[Photograph], done: set[str]) -> AsyncGenerator[Made]:
+        tasks: deque[asyncio.Task[Made]] = deque()
+        for photograph in still_to_do(photographs, done):
+            # An archive is read by one at a time, in its order.
+            photo = await asyncio.to_thread(read, photograph, job.settings.max_bytes)
+            tasks.append(asyncio.create_task(make(service, photograph.name, photo, job)))
+            if len(tasks) == IN_FLIGHT:
+                yield await tasks.popleft()
+        while tasks:
+            yield await tasks.popleft()
 
-async def make(service: Service, name: str, photo: bytes, parameters: VariantsParameters, seed: int) -> Made:
-    """The look-alikes of one photograph.
-
-    Args:
-        service: started.
-        name: of the photograph.
-        photo: its bytes.
-        parameters: what is asked for each; their own seed does not count.
-        seed: of the run.
-    """
-    own = seed_of(seed, name)
-    try:
-        async with service.variants(photo, parameters.model_copy(update={"seed": own})) as variants:
-            files = [pair async for batch in variants.files() for pair in batch]
-        if not files:
-            raise BandEmpty("No variant was found inside the band.")
-        return Made(name, own, variants.id, tuple(files))
-    except UNUSABLE as error:
-        return Made(name, own, problem=error)
-
-
-async def _run(
-    chosen: Settings, photographs: list[Photograph], target: Path, parameters: VariantsParameters, seed: int
-) -> Tally:
-    service = Service(chosen, Metrics())
     try:
         await service.start()
-        output = Output(target)
-        output.claim(_asked(parameters, seed, chosen, service.engine.manifest))
-        tally = Tally(used=len(output.done), images=output.images)
-        with (
-            output.manifest.open("a", encoding="utf-8") as manifest,
-            (target / "skipped.jsonl").open("w", encoding="utf-8") as skipped,
-            tqdm(total=len(photographs), initial=len(output.done), unit=" photographs", disable=None) as bar,
-        ):
-            tasks: deque[asyncio.Task[Made]] = deque()
-
-            async def take_one() -> None:
-                made = await tasks.popleft()
-                await asyncio.to_thread(_write, target, made, parameters, manifest, skipped, tally)
-                if made.problem:
-                    bar.write(f"lookalike: skipped {made.name or 'the rest'}: {made.problem}", file=sys.stderr)
-                bar.update()
-
-            for photograph in photographs:
-                if not photograph.refusal and photograph.name in output.done:
-                    continue
-                # An archive is read by one at a time, in its order.
-                photo = await asyncio.to_thread(_read, photograph, chosen.max_bytes)
-                if isinstance(photo, Refused):
-                    work = _refused(photograph.name, photo, seed)
-                else:
-                    work = make(service, photograph.name, photo, parameters, seed)
-                tasks.append(asyncio.create_task(work))
-                if len(tasks) == IN_FLIGHT:
-                    await take_one()
-            while tasks:
-                await take_one()
-        return tally
+        yield service.engine.manifest, made
     finally:
         await service.close()
 
 
-def _read(photograph: Photograph, max_bytes: int) -> bytes | Refused:
+async def _run(
+    job: Job, opened: AbstractAsyncContextManager[Engine], photographs: list[Photograph], target: Path
+) -> Tally:
+    async with opened as (manifest, engine):
+        output = Output(target)
+        output.claim(job.asked(manifest))
+        with (
+            output.opened(job.parameters.images) as writer,
+            tqdm(total=len(photographs), initial=len(output.done), unit=" photographs", disable=None) as bar,
+        ):
+            async with aclosing(engine(photographs, output.done)) as results:
+                async for made in results:
+                    await asyncio.to_thread(writer.write, made)
+                    if made.problem:
+                        bar.write(f"lookalike: skipped {made.name or 'the rest'}: {made.detail}", file=sys.stderr)
+                    bar.update()
+        return writer.tally
+
+
+def _on_ray(
+    job: Job, source: Path, target: Path, address: str | None, replicas: int | None
+) -> AbstractAsyncContextManager[Engine]:
     try:
-        return photograph.read(max_bytes)
-    except Refused as error:
-        return error
-
-
-async def _refused(name: str, problem: Refused, seed: int) -> Made:
-    return Made(name, seed_of(seed, name), problem=problem)
-
-
-def _write(
-    target: Path, made: Made, parameters: VariantsParameters, manifest: IO[str], skipped: IO[str], tally: Tally
-) -> None:
-    """Write images first and their lines after, so that what the manifest names is there."""
-    if made.problem:
-        tally.skipped += 1
-        slug = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", type(made.problem).__name__).lower()
-        skipped.write(json.dumps({"source": made.name, "problem": slug, "detail": str(made.problem)}) + "\n")
-        skipped.flush()
-        return
-    place = Path("images", *made.name.split("/"))
-    (target / place).mkdir(parents=True, exist_ok=True)
-    lines = []
-    for variant, data in made.files:
-        file = place / f"{variant.index:04d}.{SUFFIX[parameters.format]}"
-        (target / file).write_bytes(data)
-        line = {
-            "file": file.as_posix(),
-            "source": made.name,
-            "index": variant.index,
-            "control": variant.control,
-            "seed": made.seed,
-            "similarity": variant.similarity,
-            "in_band": variant.in_band,
-            "id": made.id,
-        }
-        lines.append(json.dumps(line) + "\n")
-    manifest.write("".join(lines))
-    manifest.flush()
-    tally.used += 1
-    tally.images += len(lines)
-    tally.short += len(lines) < parameters.images
-
-
-def _asked(parameters: VariantsParameters, seed: int, chosen: Settings, manifest: Manifest) -> dict[str, Any]:
-    """Everything that the bytes of a run follow from, besides the photographs."""
-    return {
-        **parameters.model_dump(mode="json", exclude={"seed", "controls"}),
-        "seed": seed,
-        "mark": chosen.mark,
-        "search_rounds": chosen.search_rounds,
-        "min_eye_distance": chosen.min_eye_distance,
-        "model": {"name": manifest.name, "version": manifest.version},
-        "networks": {role: network.sha256 for role, network in sorted(manifest.files.items())},
-    }
-
-
-def _loads(path: Path, text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise CannotRun(f"{path}: damaged; name a new folder")
-    return value
+        from app import on_ray  # Ray is an extra, and takes a second to import
+    except ImportError as error:
+        raise CannotRun(f"--engine ray needs Ray ({error}): pip install 'lookalike[ray]'") from error
+    return on_ray.cluster(job, source, target, address, replicas)
 
 
 def _sentences(error: ValidationError) -> list[str]:

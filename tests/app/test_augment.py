@@ -22,7 +22,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from app.__main__ import main
-from app.augment import seed_of
+from app.augmentation import seed_of
 
 ROOT = Path(__file__).parents[2]
 OPTIONS = ["--count", "2", "--seed", "5"]
