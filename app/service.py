@@ -315,10 +315,17 @@ class Service:
             return "The queue is full."
         if self.open_requests >= self.settings.max_requests:
             return "As many requests as are taken on are open."
-        if self._self_test.failed:
-            self._self_test.begin()
+        if self.failing:
             return "The networks fail."
         return None
+
+    @property
+    def failing(self) -> bool:
+        """Whether the networks failed when they were last tried; if so, they are tried anew."""
+        failed = self._self_test.failed
+        if failed:
+            self._self_test.begin()
+        return failed
 
     def doubt(self) -> None:
         """A request failed for no fault of its own that is known: find out whether the networks still work."""
