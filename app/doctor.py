@@ -186,6 +186,7 @@ def _provider(report: Report, chosen: Settings, manifest: Manifest | None) -> No
         report.wrong.append((str(error), "Export the models again with this version of `model_export`"))
         return
     report.show("provider", "taken", engine.device)
+    report.show("provider", "precision", engine.precision)
     report.show("provider", "ready after", f"{time.perf_counter() - start:.1f} s")
     sizes = chosen.batch_sizes or (GPU_BATCHES if engine.device == "cuda" else CPU_BATCHES)
     report.show("provider", "batch sizes", ",".join(map(str, sizes)))

@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Literal
 
 from app.batching import Batcher
 from app.faces import FRAME_SIZE, Detector
 from app.generator import CONTROL_SIZE, IDENTITY_SIZE, Generator
 from app.graphs import EMBEDDING
-from app.manifest import CARD, Manifest, ModelsInvalid, read_manifest
+from app.manifest import CARD, NETWORKS, Manifest, ModelsInvalid, read_manifest
 from app.metrics import Metrics
-from app.runtime import Network, ProviderUnavailable
+from app.runtime import Network, ProviderUnavailable, multiplies_bytes, wants_cuda
 from app.settings import Settings
 
 CPU_BATCHES = (1, 2, 4, 8)
@@ -34,6 +35,7 @@ class Engine:
     Attributes:
         manifest: what the directory says about itself.
         card: the model card, Markdown.
+        precision: how the decoder computes.
         detector: finds faces; to be called in a thread.
         encoder: batcher, faces [n, 128, 128, 3] -> identities [n, 70], embeddings [n, 192].
         decoder: batcher, identities [n, 70], controls [n, 10] -> images [n, 128, 128, 3], embeddings [n, 192].
@@ -55,7 +57,9 @@ class Engine:
         try:
             # Detection runs in the image threads, several at a time, so each takes one core.
             self.detector = Detector(models, settings.device, threads=1)
-            self.generator = Generator(models, settings.device, settings.threads)
+            role = decoder_role(settings, self.manifest)
+            self.precision = "int8" if role == "decoder_int8" else "float32"
+            self.generator = Generator(models, settings.device, settings.threads, NETWORKS[role])
             _check_tensors(self.generator.encoder, {"image": FRAME}, {"identity": IDENTITY})
             _check_tensors(self.generator.decoder, {"identity": IDENTITY, "control": CONTROL}, {"image": FRAME})
             gpu = self.device == "cuda"
@@ -94,6 +98,23 @@ class Engine:
         for batcher in self._batchers:
             await batcher.close()
         self._compute.shutdown(wait=False)
+
+
+def decoder_role(settings: Settings, manifest: Manifest) -> Literal["decoder", "decoder_int8"]:
+    """Which of a model's decoders is to be served on this machine.
+
+    Raises:
+        ModelsInvalid, ProviderUnavailable: int8 was asked for and cannot be had.
+    """
+    there, cuda = "decoder_int8" in manifest.files, wants_cuda(settings.device)
+    if settings.precision == "int8":
+        if not there:
+            raise ModelsInvalid(f"{settings.models}: has no decoder in int8; export it, or set the precision to auto")
+        if cuda:
+            raise ProviderUnavailable("int8 is for the CPU: set the device to cpu, or the precision to auto")
+        return "decoder_int8"
+    fast = settings.precision == "auto" and there and not cuda and multiplies_bytes()
+    return "decoder_int8" if fast else "decoder"
 
 
 def _check_tensors(network: Network, inputs: Rows, outputs: Rows) -> None:

@@ -20,9 +20,15 @@ CONTROL_SIZE = 10
 
 
 class Generator:
-    """The encoder and the decoder, each joined with the recogniser that scores faces, and the recogniser alone."""
+    """The encoder and the decoder, each joined with the recogniser that scores faces, and the recogniser alone.
 
-    def __init__(self, models: Path, device: Device = "auto", threads: int = 0) -> None:
+    Args:
+        models: the directory with the networks.
+        device, threads: see `Network`.
+        decoder: which of the decoder's files.
+    """
+
+    def __init__(self, models: Path, device: Device = "auto", threads: int = 0, decoder: str = "decoder.onnx") -> None:
         recognizer = recognizer_graph(models)
 
         def joined(name: str, image: str) -> Network:
@@ -31,7 +37,7 @@ class Generator:
             return Network(path, device, threads, graphs.serialized(graph, wants_cuda(device)))
 
         self.encoder = joined("encoder.onnx", "image")
-        self.decoder = joined("decoder.onnx", "image")
+        self.decoder = joined(decoder, "image")
         self.recognizer = Recognizer(models, device, threads)
 
     def encode(self, faces: Bytes) -> tuple[Floats, Floats]:

@@ -63,14 +63,18 @@ def recognizer_of_frames(path: Path, rows: NDArray[np.float32], columns: NDArray
 def scored(path: Path, recognizer: ModelProto, image: str) -> ModelProto:
     """A network and the recogniser as one: its inputs and outputs, and the embedding of its `image`.
 
+    A network that gives the embedding by itself stays as it is: an encoder stands on the recogniser anyway.
+
     Args:
         path: the encoder or the decoder.
         recognizer: what `recognizer_of_frames` gave.
         image: the network's tensor of faces, an input or an output.
     """
     network = _read(path)
-    recognizer = compose.add_prefix(recognizer, "score/")
     own = [value.name for value in network.graph.output]
+    if EMBEDDING in own:
+        return network
+    recognizer = compose.add_prefix(recognizer, "score/")
     if image in own:
         pairs = [(image, f"score/{IMAGE}")]
         joined = compose.merge_graphs(network.graph, recognizer.graph, pairs, outputs=[*own, f"score/{EMBEDDING}"])

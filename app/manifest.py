@@ -15,15 +15,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 FILE = "manifest.json"
 CARD = "MODEL_CARD.md"
 
-Role = Literal["encoder", "decoder", "detector_near", "detector_far", "recognizer"]
+Role = Literal["encoder", "decoder", "decoder_int8", "detector_near", "detector_far", "recognizer"]
 
 NETWORKS: dict[Role, str] = {
     "encoder": "encoder.onnx",
     "decoder": "decoder.onnx",
+    "decoder_int8": "decoder_int8.onnx",
     "detector_near": "face_detector_back.onnx",
     "detector_far": "face_detector_full_range.onnx",
     "recognizer": "face_recognizer.onnx",
 }
+OPTIONAL: frozenset[Role] = frozenset({"decoder_int8"})
 
 
 class ModelsInvalid(RuntimeError):
@@ -80,6 +82,8 @@ class Manifest(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> Manifest:
         for role, file in NETWORKS.items():
+            if role not in self.files and role in OPTIONAL:
+                continue
             if role not in self.files:
                 raise ValueError(f"files lacks {role}")
             if self.files[role].file != file:

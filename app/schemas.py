@@ -350,6 +350,9 @@ class ModelAnswer(_Answer):
     device: str
     """Where it runs: cpu or cuda."""
 
+    precision: str
+    """How the decoder computes: float32 or int8."""
+
     frame_size: int
     """Side of every image in pixels."""
 

@@ -79,7 +79,8 @@ def _inside(results: Results, seconds: float) -> None:
     models = Settings().models
     networks = {
         "raw shipped": ShippedFiles(models, os.cpu_count() or 1),
-        "raw rewritten": Generator(models, "cpu"),
+        "raw float32": Generator(models, "cpu"),
+        "raw rewritten": inside.served(),
     }
     for size in CPU_BATCHES:
         for name, network in networks.items():

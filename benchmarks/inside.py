@@ -7,7 +7,9 @@ import time
 
 import numpy as np
 
+from app.engine import decoder_role
 from app.generator import CONTROL_SIZE, IDENTITY_SIZE, Generator
+from app.manifest import NETWORKS, parse_manifest
 from app.metrics import Metrics
 from app.schemas import VariantsParameters
 from app.service import Service
@@ -15,6 +17,13 @@ from app.settings import Settings
 from benchmarks.peers.pipeline import ShippedFiles
 
 Decode = Generator | ShippedFiles
+
+
+def served(threads: int = 0) -> Generator:
+    """The networks as the service loads them on this machine's CPU."""
+    settings = Settings(device="cpu")
+    decoder = NETWORKS[decoder_role(settings, parse_manifest(settings.models))]
+    return Generator(settings.models, "cpu", threads, decoder)
 
 
 def raw(networks: Decode, size: int, seconds: float) -> float:

@@ -1,9 +1,11 @@
 """`export`: a checkpoint becomes `encoder.onnx`, `decoder.onnx` and `manifest.json`, checked against PyTorch.
 
 The graphs take and give bytes, so that a client needs neither PyTorch nor the face frame's arithmetic:
-`encoder.onnx`  image uint8 [n, 128, 128, 3] -> identity float32 [n, 70], the recogniser inside;
+`encoder.onnx`  image uint8 [n, 128, 128, 3] -> identity float32 [n, 70], embedding float32 [n, 192] of the recogniser
+                it stands on;
 `decoder.onnx`  identity float32 [n, 70], control float32 [n, 10] -> image uint8 [n, 128, 128, 3].
-Weights are stored as float16 and widened when the graph is loaded.
+Trained weights are stored as float16 and widened when the graph is loaded. `decoder_int8.onnx` is the decoder once
+more, for CPUs that are fast at int8 (see `quantize`).
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from model_export.dataset import FaceSet
 from model_export.finishing import fit_gain, latents, whiten
 from model_export.networks import CONTROL_SIZE, IDENTITY_SIZE, Decoder, Encoder
 from model_export.pretrained import FrozenRecognizer
+from model_export.quantize import closeness, quantize
 from model_export.train import TrainConfig
 
 OPSET = 18
@@ -39,6 +42,9 @@ IMAGE_TOLERANCE = 1
 """Largest difference of a pixel, in levels of 255: a value on the edge may round either way."""
 
 WHITENING_FACES = 4000
+CALIBRATION_FACES = 64
+LEAST_FIDELITY = 38.0
+"""Of the decoder in int8 to the one in float32, peak signal-to-noise ratio in dB: there a difference is hard to see."""
 
 THIRD_PARTY = {
     "detector_near": "face_detector_back.onnx",
@@ -48,17 +54,18 @@ THIRD_PARTY = {
 
 
 class ServedEncoder(nn.Module):
-    """The encoder as it is served: bytes in, the mean of the identity out."""
+    """The encoder as it is served: bytes in, the mean of the identity out, and the recogniser's embedding."""
 
     def __init__(self, encoder: Encoder, recognizer: FrozenRecognizer) -> None:
         super().__init__()
         self.encoder, self.recognizer = encoder, recognizer
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Faces uint8 [n, 128, 128, 3] -> identities float32 [n, 70]."""
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Faces uint8 [n, 128, 128, 3] -> identities float32 [n, 70], embeddings float32 [n, 192] of unit length."""
         pixels = image.permute(0, 3, 1, 2).float() / 127.5 - 1
-        mean, _ = self.encoder(pixels, self.recognizer(pixels))
-        return mean
+        embedding = self.recognizer(pixels)
+        mean, _ = self.encoder(pixels, embedding)
+        return mean, embedding
 
 
 class ServedDecoder(nn.Module):
@@ -68,10 +75,10 @@ class ServedDecoder(nn.Module):
         super().__init__()
         self.decoder = decoder
 
-    def forward(self, identity: Tensor, control: Tensor) -> Tensor:
+    def forward(self, identity: Tensor, control: Tensor) -> tuple[Tensor]:
         """Identities [n, 70], controls [n, 10] -> faces uint8 [n, 128, 128, 3]."""
         pixels = (self.decoder(identity, control) + 1) * 127.5
-        return pixels.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+        return (pixels.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1),)
 
 
 def load_networks(checkpoint: Path, config: TrainConfig) -> tuple[Encoder, Decoder, int]:
@@ -83,8 +90,8 @@ def load_networks(checkpoint: Path, config: TrainConfig) -> tuple[Encoder, Decod
     return encoder, decoder, state["images"]
 
 
-def to_onnx(module: nn.Module, examples: dict[str, Tensor], output: str, path: Path) -> None:
-    """Export with a free batch dimension, weights stored as float16.
+def to_onnx(module: nn.Module, examples: dict[str, Tensor], outputs: list[str], path: Path, trained: str = "") -> None:
+    """Export with a free batch dimension; `trained` begins the names of the weights that are stored as float16.
 
     Raises:
         ValueError: the file is over 16 MiB.
@@ -98,13 +105,21 @@ def to_onnx(module: nn.Module, examples: dict[str, Tensor], output: str, path: P
             dynamo=True,
             opset_version=OPSET,
             input_names=list(examples),
-            output_names=[output],
+            output_names=outputs,
             dynamic_shapes=[{0: batch} for _ in examples],
             verbose=False,
         )
     assert program is not None
-    model = program.model_proto
-    store_as_half(model)
+    save(program.model_proto, path, trained)
+
+
+def save(model: onnx.ModelProto, path: Path, trained: str = "") -> None:
+    """Write a graph with a free batch dimension; `trained` begins the names of the weights that are stored as float16.
+
+    Raises:
+        ValueError: the file is over 16 MiB.
+    """
+    store_as_half(model, trained)
     for value in (*model.graph.input, *model.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "n"
     # Source locations of the exporting machine have no place in a file that is shipped.
@@ -120,12 +135,15 @@ def to_onnx(module: nn.Module, examples: dict[str, Tensor], output: str, path: P
     path.write_bytes(model.SerializeToString())
 
 
-def store_as_half(model: onnx.ModelProto, minimum: int = 64) -> None:
-    """Store large float32 constants as float16, with a cast behind each that is folded away at load."""
+def store_as_half(model: onnx.ModelProto, trained: str = "", minimum: int = 64) -> None:
+    """Store large float32 constants as float16, with a cast behind each that is folded away at load.
+
+    Only those whose names begin with `trained`.
+    """
     casts = []
     for item in model.graph.initializer:
-        if item.data_type == TensorProto.FLOAT and int(np.prod(item.dims)) >= minimum:
-            name = item.name
+        name, large = item.name, int(np.prod(item.dims)) >= minimum
+        if large and item.data_type == TensorProto.FLOAT and name.startswith(trained):
             half = numpy_helper.from_array(numpy_helper.to_array(item).astype(np.float16), name + "_half")
             item.CopyFrom(half)
             casts.append(helper.make_node("Cast", [name + "_half"], [name], to=TensorProto.FLOAT, name=name + "_widen"))
@@ -152,15 +170,35 @@ def check_parity(module: nn.Module, path: Path, make: dict[str, Any], tolerance:
     worst = 0.0
     for count in BATCHES:
         inputs = {name: build(count) for name, build in make.items()}
-        (served,) = session.run(None, inputs)
         with torch.no_grad():
-            own = module(*(torch.from_numpy(value) for value in inputs.values())).numpy()
-        if served.shape != own.shape or served.dtype != own.dtype:
-            raise ValueError(f"{path.name}: {served.dtype}{served.shape} served, {own.dtype}{own.shape} in PyTorch")
-        worst = max(worst, float(np.abs(served.astype(np.float64) - own.astype(np.float64)).max()))
+            given = [tensor.numpy() for tensor in module(*map(torch.from_numpy, inputs.values()))]
+        for served, own in zip(session.run(None, inputs), given, strict=True):
+            if served.shape != own.shape or served.dtype != own.dtype:
+                raise ValueError(f"{path.name}: {served.dtype}{served.shape} served, {own.dtype}{own.shape} in PyTorch")
+            worst = max(worst, float(np.abs(served.astype(np.float64) - own.astype(np.float64)).max()))
     if worst > tolerance:
         raise ValueError(f"{path.name} differs from PyTorch by {worst:.3g}, more than {tolerance:.3g}")
     return worst
+
+
+def write_int8(out: Path, identities: Any, controls: Any) -> float:
+    """Write the decoder in int8 beside the decoder; returns its peak signal-to-noise ratio to it in dB.
+
+    Args:
+        out: where `decoder.onnx` is.
+        identities: float32 [n, 70], half to calibrate on, half to measure on.
+        controls: gives that many controls.
+
+    Raises:
+        ValueError: it draws something else.
+    """
+    path = out / "decoder_int8.onnx"
+    model = quantize(out / "decoder.onnx", identities[::2], controls(len(identities[::2])))
+    save(model, path)
+    fidelity = closeness(out / "decoder.onnx", path, identities[1::2], controls(len(identities[1::2])))
+    if fidelity < LEAST_FIDELITY:
+        raise ValueError(f"{path.name} is within {fidelity:.1f} dB of the decoder, less than {LEAST_FIDELITY:.0f}")
+    return fidelity
 
 
 def describe(path: Path) -> dict[str, Any]:
@@ -207,8 +245,9 @@ def export(
         thresholds = facts.get("thresholds") or json.loads((models / "manifest.json").read_text())["thresholds"]
         gain = fit_gain(encoder, decoder, recognizer, faces, (thresholds["fmr_1e-3"], thresholds["genuine_median"]))
     served_encoder, served_decoder = ServedEncoder(encoder, recognizer).eval(), ServedDecoder(decoder).eval()
-    for module in (served_encoder, served_decoder):
-        round_to_half(module)
+    # Similarities are to be the recogniser's own to the last digits, so its weights stay as they are.
+    for network in (encoder, decoder):
+        round_to_half(network)
     random = np.random.default_rng(0)
     inputs: dict[str, Any] = {
         "image": lambda n: random.integers(0, 256, (n, FRAME_SIZE, FRAME_SIZE, 3), np.uint8),
@@ -216,14 +255,20 @@ def export(
         "control": lambda n: random.uniform(-1, 1, (n, CONTROL_SIZE)).astype(np.float32),
     }
     parity = {}
-    for name, module, takes, gives, tolerance in (
-        ("encoder", served_encoder, ["image"], "identity", IDENTITY_TOLERANCE),
-        ("decoder", served_decoder, ["identity", "control"], "image", IMAGE_TOLERANCE),
+    for name, module, trained, takes, gives, tolerance in (
+        ("encoder", served_encoder, "encoder.", ["image"], ["identity", "embedding"], IDENTITY_TOLERANCE),
+        ("decoder", served_decoder, "", ["identity", "control"], ["image"], IMAGE_TOLERANCE),
     ):
         path = out / f"{name}.onnx"
         make = {key: inputs[key] for key in takes}
-        to_onnx(module, {key: torch.from_numpy(build(3)) for key, build in make.items()}, gives, path)
+        to_onnx(module, {key: torch.from_numpy(build(3)) for key, build in make.items()}, gives, path, trained)
         parity[name] = check_parity(module, path, make, tolerance)
+    files = {"encoder": "encoder.onnx", "decoder": "decoder.onnx", **THIRD_PARTY}
+    if faces is not None:
+        found = latents(encoder, faces, CALIBRATION_FACES, seed=1).float().numpy()
+        drawn = inputs["identity"](CALIBRATION_FACES)
+        parity["decoder_int8"] = write_int8(out, np.concatenate([found, drawn]), inputs["control"])
+        files["decoder_int8"] = "decoder_int8.onnx"
     for name in THIRD_PARTY.values():
         if not (out / name).exists():
             (out / name).write_bytes((models / name).read_bytes())
@@ -234,10 +279,7 @@ def export(
         "frame_size": FRAME_SIZE,
         "identity_size": IDENTITY_SIZE,
         "control_size": CONTROL_SIZE,
-        "files": {
-            key: describe(out / name)
-            for key, name in {"encoder": "encoder.onnx", "decoder": "decoder.onnx", **THIRD_PARTY}.items()
-        },
+        "files": {key: describe(out / name) for key, name in files.items()},
         **facts,
         "training": {
             "faces_seen": images,
@@ -279,5 +321,8 @@ def run(arguments: argparse.Namespace) -> int:
     )
     for name, difference in manifest["parity"].items():
         size = (arguments.out / f"{name}.onnx").stat().st_size / 2**20
-        print(f"{name}.onnx: {size:.1f} MiB, largest difference to PyTorch {difference:.2g}")
+        like = (
+            f"{difference:.1f} dB to float32" if "int8" in name else f"largest difference to PyTorch {difference:.2g}"
+        )
+        print(f"{name}.onnx: {size:.1f} MiB, {like}")
     return 0

@@ -30,6 +30,7 @@ async def get_model(request: Request) -> Response:
             include={"name", "version", "created", "frame_size", "identity_size", "control_size", "metrics", "training"}
         ),
         device=engine.device,
+        precision=engine.precision,
         controls=[
             schemas.ControlCard(index=index, name=control.name, effect=control.effect)
             for index, control in enumerate(manifest.controls)

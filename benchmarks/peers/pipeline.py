@@ -13,9 +13,12 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
+from app.engine import decoder_role
 from app.faces import Detector, align, recognizer_maps, similarity
 from app.generator import Generator, sample_controls
 from app.imaging import Provenance, read_photo, write_image
+from app.manifest import NETWORKS, parse_manifest
+from app.settings import Settings
 
 MODELS = Path("app/models")
 THREADS = 1
@@ -41,7 +44,8 @@ class ShippedFiles:
 
     def encode(self, faces: Any) -> tuple[Any, Any]:
         """As `Generator.encode`."""
-        return self._encoder.run(None, {"image": faces})[0], self._recognise(faces)
+        identities, embeddings = self._encoder.run(None, {"image": faces})
+        return identities, embeddings
 
     def decode(self, identities: Any, controls: Any) -> tuple[Any, Any]:
         """As `Generator.decode`."""
@@ -55,7 +59,8 @@ class Pipeline:
     def __init__(self) -> None:
         self._detector = Detector(MODELS, "cpu", 1)
         rewritten = os.environ.get("PEER_GRAPHS") == "rewritten"
-        self._networks = Generator(MODELS, "cpu", THREADS) if rewritten else ShippedFiles(MODELS, THREADS)
+        decoder = NETWORKS[decoder_role(Settings(device="cpu"), parse_manifest(MODELS))]
+        self._networks = Generator(MODELS, "cpu", THREADS, decoder) if rewritten else ShippedFiles(MODELS, THREADS)
 
     def __call__(self, body: dict[str, Any]) -> dict[str, Any]:
         """`image` in base64, `count`, `seed` -> `variants`."""

@@ -229,7 +229,7 @@ def test_a_reload_needs_a_key(new_client):
 
 @pytest.mark.parametrize("what", ["not a network", "another network", "truncated", "missing", "no manifest"])
 def test_models_that_cannot_be_served_are_refused_by_name(models, link, shipped: Path, new_client, what: str):
-    client = new_client(models=link(models("1.0.0")), batch_sizes=(1,), keys=(ENTRY,))
+    client = new_client(models=link(models("1.0.0")), batch_sizes=(1,), precision="float32", keys=(ENTRY,))
     exchanged = {
         "not a network": {"decoder": b"not a network"},
         "another network": {"decoder": (shipped / "encoder.onnx").read_bytes()},

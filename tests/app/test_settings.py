@@ -37,6 +37,7 @@ def test_a_misspelled_variable_is_refused_with_a_hint(monkeypatch: pytest.Monkey
         ({"cors_origins": "*,https://a.example"}, "either * or a list"),
         ({"queue_images": 8}, "LOOKALIKE_QUEUE_IMAGES"),
         ({"device": "tpu"}, "LOOKALIKE_DEVICE"),
+        ({"precision": "int8", "device": "cuda"}, "precision int8 is for the CPU"),
     ],
 )
 def test_impossible_settings_are_refused_with_a_sentence(values: dict[str, object], words: str) -> None:

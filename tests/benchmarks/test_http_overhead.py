@@ -6,8 +6,7 @@ import json
 
 import numpy as np
 
-from app.generator import IDENTITY_SIZE, Generator
-from app.settings import Settings
+from app.generator import IDENTITY_SIZE
 from benchmarks import inside, load, servers
 
 LEAST, TRIES = 0.5, 4
@@ -19,7 +18,7 @@ def test_over_http_most_of_what_the_networks_can_do_is_left() -> None:
 
     One thread each: two that wait for each other lose far more to other programs than one does.
     """
-    networks = Generator(Settings().models, "cpu", 1)
+    networks = inside.served(1)
     identity = np.random.default_rng(0).standard_normal(IDENTITY_SIZE).round(3).tolist()
     message = load.request("/v1/render", "application/json", json.dumps({"identity": identity, "count": 8}).encode())
     shares: list[float] = []

@@ -12,7 +12,7 @@ from app.metrics import Metrics
 from app.schemas import VariantsParameters
 from app.service import Service
 from app.settings import Settings
-from benchmarks import lag, load
+from benchmarks import inside, lag, load
 
 IMAGES, ROUNDS = 64, 2
 MOST = 1.4
@@ -28,7 +28,7 @@ def cpu_of_the_networks(networks: Generator) -> float:
 
 
 def test_what_is_done_around_the_networks_costs_little(photo: bytes) -> None:
-    networks = Generator(Settings().models, "cpu", 1)
+    networks = inside.served(1)
 
     async def cpu_of_the_service(service: Service) -> float:
         start, made = time.process_time(), 0

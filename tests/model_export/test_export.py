@@ -36,6 +36,8 @@ def test_graphs_take_any_batch_and_give_bytes(exported: Path, face_set: FaceSet,
     encoder, decoder = (ort.InferenceSession(exported / f"{name}.onnx") for name in ("encoder", "decoder"))
     (identity,) = encoder.run(["identity"], {"image": face_set.faces[:count]})
     assert (identity.shape, identity.dtype) == ((count, 70), np.float32)
+    (embedding,) = encoder.run(["embedding"], {"image": face_set.faces[:count]})
+    np.testing.assert_allclose(embedding, face_set.embeddings[:count], atol=1e-5)
     (image,) = decoder.run(["image"], {"identity": identity, "control": np.zeros((count, 10), np.float32)})
     assert (image.shape, image.dtype) == ((count, 128, 128, 3), np.uint8)
 
@@ -47,7 +49,10 @@ def test_opset_size_and_storage(exported: Path) -> None:
         assert (exported / f"{name}.onnx").stat().st_size < 16 * 2**20
         large = [item for item in model.graph.initializer if np.prod(item.dims) >= 64 and item.data_type != 7]
         assert large
-        assert {item.data_type for item in large} == {onnx.TensorProto.FLOAT16}
+        # The recogniser's weights in the encoder stay as they are, for similarities to be its own.
+        trained = [item for item in large if name == "decoder" or item.name.startswith("encoder.")]
+        assert trained
+        assert {item.data_type for item in trained} == {onnx.TensorProto.FLOAT16}
         assert not any(node.metadata_props or node.doc_string for node in model.graph.node)
 
 
@@ -64,8 +69,8 @@ def test_manifest_names_every_file_with_its_checksum(exported: Path) -> None:
 
 def test_a_graph_that_differs_from_pytorch_is_refused(exported: Path) -> None:
     class Wrong(torch.nn.Module):
-        def forward(self, image: torch.Tensor) -> torch.Tensor:
-            return torch.zeros(len(image), 70)
+        def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return torch.zeros(len(image), 70), torch.zeros(len(image), 192)
 
     make = {"image": lambda count: np.random.default_rng(0).integers(0, 256, (count, 128, 128, 3), np.uint8)}
     with pytest.raises(ValueError, match="differs from PyTorch"):
@@ -77,5 +82,5 @@ def test_a_graph_over_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.M
     decoder = exporting.Decoder(replace(TINY.networks))
     examples = {"identity": torch.zeros(3, 70), "control": torch.zeros(3, 10)}
     with pytest.raises(ValueError, match="MiB"):
-        exporting.to_onnx(exporting.ServedDecoder(decoder), examples, "image", tmp_path / "decoder.onnx")
+        exporting.to_onnx(exporting.ServedDecoder(decoder), examples, ["image"], tmp_path / "decoder.onnx")
     assert not (tmp_path / "decoder.onnx").exists()

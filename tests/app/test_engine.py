@@ -1,0 +1,84 @@
+"""Which decoder is served: exact or rounded to int8, by what is asked for and what the machine and the model have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app import engine, runtime
+from app.engine import decoder_role
+from app.generator import Generator, sample_controls
+from app.manifest import Manifest, ModelsInvalid, parse_manifest
+from app.runtime import ProviderUnavailable
+from app.settings import Settings
+
+
+@pytest.fixture
+def manifest() -> Manifest:
+    return parse_manifest(Settings().models)
+
+
+@pytest.fixture
+def exact_only(manifest: Manifest) -> Manifest:
+    """Of a model that was exported without int8."""
+    files = {role: file for role, file in manifest.files.items() if role != "decoder_int8"}
+    return Manifest.model_validate(manifest.model_dump(by_alias=True) | {"files": files})
+
+
+@pytest.mark.parametrize(
+    ("precision", "device", "fast", "role"),
+    [
+        ("auto", "cpu", True, "decoder_int8"),
+        ("auto", "cpu", False, "decoder"),
+        ("auto", "cuda", True, "decoder"),
+        ("float32", "cpu", True, "decoder"),
+        ("float32", "cuda", True, "decoder"),
+        ("int8", "cpu", False, "decoder_int8"),
+    ],
+)
+def test_int8_where_it_was_asked_for_or_is_faster(
+    manifest: Manifest, monkeypatch: pytest.MonkeyPatch, precision: str, device: str, fast: bool, role: str
+) -> None:
+    monkeypatch.setattr(engine, "multiplies_bytes", lambda: fast)
+    assert decoder_role(Settings(precision=precision, device=device), manifest) == role
+
+
+def test_a_model_without_int8_is_served_exactly(exact_only: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "multiplies_bytes", lambda: True)
+    assert decoder_role(Settings(precision="auto", device="cpu"), exact_only) == "decoder"
+    with pytest.raises(ModelsInvalid, match="has no decoder in int8"):
+        decoder_role(Settings(precision="int8", device="cpu"), exact_only)
+
+
+def test_int8_on_a_gpu_is_refused(manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "wants_cuda", lambda _: True)
+    with pytest.raises(ProviderUnavailable, match="int8 is for the CPU"):
+        decoder_role(Settings(precision="int8", device="auto"), manifest)
+
+
+@pytest.mark.parametrize(
+    ("flags", "fast"),
+    [("fpu sse avx2 avx512f avx512_vnni", True), ("fpu avx_vnni", True), ("fpu avx2 avx512f", False)],
+)
+def test_the_cpu_says_whether_it_is_fast_at_int8(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str, fast: bool
+) -> None:
+    (tmp_path / "cpuinfo").write_text(f"model name\t: any\nflags\t\t: {flags}\n")
+    monkeypatch.setattr(runtime, "CPU_INFO", tmp_path / "cpuinfo")
+    assert runtime.multiplies_bytes() is fast
+    monkeypatch.setattr(runtime, "CPU_INFO", tmp_path / "nothing")
+    assert runtime.multiplies_bytes() is False
+
+
+def test_int8_draws_the_same_faces() -> None:
+    models = Settings().models
+    identities = np.random.default_rng(3).standard_normal((8, 70), np.float32)
+    controls = sample_controls(3, 8, 1.0)
+    exact, scores = Generator(models, "cpu", 1).decode(identities, controls)
+    rounded, other_scores = Generator(models, "cpu", 1, "decoder_int8.onnx").decode(identities, controls)
+    error = np.square(exact.astype(float) - rounded).mean()
+    assert error > 0
+    assert 10 * np.log10(255**2 / error) > 38
+    assert (scores * other_scores).sum(1).min() > 0.98
