@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
 import statistics
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import httpx
@@ -82,16 +83,40 @@ async def load(server: Server, seconds: float, at_once: int, rate: float = 0.0) 
     return seen
 
 
-def test_ten_times_too_much(serve: Callable[..., Server], amount: Callable[[int, int], int], record: Record) -> None:
+@pytest.fixture
+def apart() -> tuple[set[int], set[int]]:
+    """Cores for the server, and others for its clients, lest they take its time; the same one where there is one."""
+    cores = sorted(os.sched_getaffinity(0))
+    half = max(1, len(cores) // 2)
+    return set(cores[:half]), set(cores[half:] or cores)
+
+
+@contextlib.contextmanager
+def on(cores: set[int]) -> Iterator[None]:
+    """Run this thread, and what it starts, on these cores only."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def test_ten_times_too_much(
+    serve: Callable[..., Server], apart: tuple[set[int], set[int]], amount: Callable[[int, int], int], record: Record
+) -> None:
     """The same work is offered in turn as it can be done and ten times over; the peak is that of the former."""
-    # As many images as are done in a few seconds, so that whoever is let in waits no longer.
-    server = serve(queue_images=64, deadline=20).until_ready()
-    asyncio.run(load(server, amount(1, 5), 4))
+    servers_cores, clients_cores = apart
+    with on(servers_cores):
+        # As many images as are done in a few seconds, so that whoever is let in waits no longer.
+        server = serve(queue_images=64, deadline=20, threads=len(servers_cores)).until_ready()
     peaks, floods = [], []
-    for _ in range(amount(1, 3)):
-        peaks.append(asyncio.run(load(server, amount(4, 15), 4)))
-        floods.append(asyncio.run(load(server, amount(4, 40), 0, rate=10 * peaks[-1].goodput)))
-        assert server.metric("lookalike_queue_images") == 0, "nothing may be left behind"
+    with on(clients_cores):
+        asyncio.run(load(server, amount(1, 5), 4))
+        for _ in range(amount(1, 3)):
+            peaks.append(asyncio.run(load(server, amount(4, 15), 4)))
+            floods.append(asyncio.run(load(server, amount(4, 40), 0, rate=10 * peaks[-1].goodput)))
+            assert server.metric("lookalike_queue_images") == 0, "nothing may be left behind"
     peak = statistics.median(each.goodput for each in peaks)
     goodput = statistics.median(each.goodput for each in floods)
     answers = Seen([answer for flood in floods for answer in flood.answers])
@@ -99,8 +124,8 @@ def test_ten_times_too_much(serve: Callable[..., Server], amount: Callable[[int,
     assert set(answers.statuses) == {200, 503}
     assert len(told) > len(taken), "it must have been too much"
     assert taken[-1] < 20 + 2, "nothing is answered past its deadline"
-    # The clients, which share the machine, take their part of it ten times over: a ratio, and not a tight one.
-    assert goodput > peak * (0.5 if not LONG else 0.7)
+    # Other programs disturb now the one and now the other, most of all in the few seconds of a short run.
+    assert goodput > peak * (0.9 if LONG else 0.5)
     assert server.ready() == 200
     # Against those that were let in at once, what is refused waits for its turn on the wire and no more.
     assert at(told, 0.5) < at(taken, 0.5)
