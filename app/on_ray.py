@@ -12,6 +12,7 @@ import json
 import logging
 import math
 import os
+import socket
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from contextlib import asynccontextmanager
@@ -49,6 +50,9 @@ HANDFUL = IN_FLIGHT
 CHUNK = 64
 """Photographs of a folder that one task reads: what has to be read again where the results of one were lost."""
 
+CONNECT_SECONDS = 10.0
+"""How long the head of a cluster has to answer."""
+
 PHOTOGRAPHS = pa.schema([("name", pa.binary()), ("photo", pa.binary()), ("refusal", pa.binary())])
 MADE = pa.schema([("record", pa.string()), ("images", pa.list_(pa.binary()))])
 
@@ -81,10 +85,7 @@ async def cluster(
         while (row := await asyncio.to_thread(next, rows, None)) is not None:
             yield Made(**json.loads(row["record"]), images=row["images"])
 
-    try:
-        ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="error")
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise CannotRun(f"{address or 'Ray'}: no cluster ({str(error).strip().partition(chr(10))[0]})") from error
+    _connect(address)
     try:
         yield manifest, made
     except RayTaskError as error:
@@ -93,6 +94,18 @@ async def cluster(
         raise
     finally:
         ray.shutdown()
+
+
+def _connect(address: str | None) -> None:
+    try:
+        if address and address[-1:].isdecimal():
+            # Ray itself would ask for ever whether somebody is there.
+            host, _, port = address.rpartition(":")
+            socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+        ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="error")
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise CannotRun(f"--ray-address: no cluster at {address or 'hand'} ({reason})") from error
 
 
 def _dataset(job: Job, manifest: Manifest, reads: list[Read], left: int, replicas: int | None) -> Dataset:
