@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -18,6 +19,9 @@ from skimage import data
 
 from app.main import create_app
 from app.settings import Settings
+
+if TYPE_CHECKING:
+    from tests.ray_cluster import TwoNodes
 
 
 def encoded(image: Image.Image, form: str = "JPEG", **options: object) -> bytes:
@@ -74,6 +78,15 @@ def new_client() -> Iterator[Callable[..., TestClient]]:
     yield make
     for client in clients:
         client.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[TwoNodes]:
+    """A Ray cluster of two nodes on this machine, for all tests of the group `ray`."""
+    from tests.ray_cluster import two_nodes  # seconds to import, and few tests need it
+
+    with two_nodes() as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,99 @@
+"""A Ray cluster of two nodes on this machine, whose processes and nodes can be killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+
+from ray.cluster_utils import Cluster
+
+PATIENCE = 120
+"""Seconds to wait for anything: the machine may be busy with other tests."""
+NODE = {"num_cpus": 2, "object_store_memory": 80 * 2**20, "include_dashboard": False}
+# A node that is lost is missed after seconds, where half a minute is usual.
+QUICK = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 1000, "health_check_failure_threshold": 4}
+
+
+class TwoNodes:
+    """The head, and a second node that is there again after each loss."""
+
+    def __init__(self, folder: str) -> None:
+        self._cluster = Cluster(
+            initialize_head=True, head_node_args={**NODE, "temp_dir": folder, "_system_config": QUICK}
+        )
+        self._second: Any = None
+
+    @property
+    def address(self) -> str:
+        return str(self._cluster.address)
+
+    def complete(self) -> None:
+        """Have both nodes."""
+        if self._second is None:
+            self._second = self._cluster.add_node(**NODE)
+
+    def lose_second(self) -> None:
+        """Kill everything of the second node at once."""
+        self._cluster.remove_node(self._second, allow_graceful=False)
+        self._second = None
+
+    def workers(self, title: str) -> list[int]:
+        """Processes of the cluster that call themselves so."""
+        raylets = {
+            info.process.pid for node in self._cluster.list_all_nodes() for info in node.all_processes.get("raylet", [])
+        }
+        return [
+            int(path.name)
+            for path in Path("/proc").glob("[0-9]*")
+            if _parent(path) in raylets and title in _title(path)
+        ]
+
+    def close(self) -> None:
+        self._cluster.shutdown()
+
+
+def _parent(process: Path) -> int:
+    try:
+        return int((process / "stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def _title(process: Path) -> str:
+    try:
+        return (process / "cmdline").read_text()
+    except OSError:
+        return ""
+
+
+@contextmanager
+def two_nodes() -> Iterator[TwoNodes]:
+    # Not pytest's folder: the path of a socket has at most 107 characters.
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
+        cluster = TwoNodes(folder)
+        try:
+            cluster.complete()
+            yield cluster
+        finally:
+            cluster.close()
+
+
+def until(condition: Callable[[], Any], what: str) -> Any:
+    """Wait; returns what the condition gave."""
+    end = time.monotonic() + PATIENCE
+    while not (found := condition()):
+        assert time.monotonic() < end, f"it took too long until {what}"
+        time.sleep(0.02)
+    return found
+
+
+def kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
