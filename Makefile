@@ -22,7 +22,7 @@ serve: $(VENV)/.installed ## Serve on http://127.0.0.1:8000
 	$(BIN)/python -m app serve
 
 test: $(VENV)/.installed-all ## Run every test
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 bench: $(VENV)/.installed-all ## Measure the speed here, against the raw runtime and other servers (12 minutes, 6 GB)
 	$(BIN)/python -m benchmarks
@@ -31,7 +31,7 @@ torture: $(VENV)/.installed-all ## Try for an hour or so to break the service on
 	TORTURE=long $(BIN)/python -m pytest tests/torture
 
 coverage: $(VENV)/.installed-all ## Run every test, and show which lines none of them reached
-	$(BIN)/python -m pytest -n 2 --cov --cov-report=term-missing:skip-covered
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-report=term-missing:skip-covered
 
 check: $(VENV)/.installed-all ## Lint and check types
 	$(BIN)/ruff check .
