@@ -10,6 +10,8 @@ from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
 from ray.serve.config import AutoscalingConfig
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import logs, tracing
 from app.main import create_app
@@ -45,8 +47,26 @@ class Arguments(BaseModel):
         return fitting | self.settings
 
 
-@serve.deployment(name="lookalike", health_check_period_s=5, health_check_timeout_s=20, graceful_shutdown_timeout_s=60)
-@serve.ingress()
+class OneRequestId:
+    """Leaves the X-Request-ID to Serve's proxy where it would say the same twice."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        given = Headers(scope=scope).get("x-request-id") if scope["type"] == "http" else None
+
+        async def send_on(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                if headers.get("x-request-id") == given:
+                    del headers["x-request-id"]
+            await send(message)
+
+        await self._app(scope, receive, send_on)
+
+
 class Replica:
     """One copy of the application.
 
@@ -64,6 +84,7 @@ class Replica:
     def __serve_build_asgi_app__(self) -> FastAPI:
         """The application; Serve runs its lifespan, and so loads the models before the first request."""
         self._app = create_app(self._settings)
+        self._app.add_middleware(OneRequestId)
         return self._app
 
     def check_health(self) -> None:
@@ -74,6 +95,9 @@ class Replica:
         """
         if self._app.state.service.failing:
             raise RuntimeError("The networks fail.")
+
+
+DEPLOYMENT = serve.deployment(name="lookalike")(serve.ingress()(Replica))
 
 
 def build(arguments: Arguments) -> serve.Application:
@@ -87,4 +111,4 @@ def build(arguments: Arguments) -> serve.Application:
         downscale_delay_s=300,
     )
     resources = {"num_cpus": arguments.cpus, "num_gpus": arguments.gpus}
-    return Replica.options(autoscaling_config=scaling, ray_actor_options=resources).bind(arguments.service())
+    return DEPLOYMENT.options(autoscaling_config=scaling, ray_actor_options=resources).bind(arguments.service())
