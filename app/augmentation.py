@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from app.batching import ComputationFailed, DeadlineExceeded
+from app.engine import decoder_role
 from app.imaging import NotAnImage, TooManyPixels
 from app.manifest import Manifest
 from app.metrics import Metrics
@@ -71,6 +72,7 @@ class Job:
             "search_rounds": self.settings.search_rounds,
             "min_eye_distance": self.settings.min_eye_distance,
             "model": {"name": manifest.name, "version": manifest.version},
+            "decoder": decoder_role(self.settings, manifest),
             "networks": {role: network.sha256 for role, network in sorted(manifest.files.items())},
         }
 

@@ -32,6 +32,7 @@ from ray.exceptions import RayTaskError
 
 from app import logs
 from app.augmentation import IN_FLIGHT, CannotRun, Job, Made, make, read, still_to_do
+from app.engine import decoder_role
 from app.manifest import Manifest, ModelsInvalid, read_manifest
 from app.photographs import Photograph, Refused, open_source
 from app.runtime import ProviderUnavailable
@@ -110,7 +111,7 @@ def _connect(address: str | None) -> None:
 
 def _dataset(job: Job, manifest: Manifest, reads: list[Read], left: int, replicas: int | None) -> Dataset:
     """What is MADE of photographs, so many of which are left."""
-    job, resources, most = _shared_out(job, replicas)
+    job, resources, most = _shared_out(job, manifest, replicas)
     most = min(most, math.ceil(left / HANDFUL))
     context = DataContext.get_current()
     context.execution_options.preserve_order = True
@@ -134,10 +135,10 @@ def _dataset(job: Job, manifest: Manifest, reads: list[Read], left: int, replica
     )
 
 
-def _shared_out(job: Job, replicas: int | None) -> tuple[Job, dict[str, float], int]:
+def _shared_out(job: Job, manifest: Manifest, replicas: int | None) -> tuple[Job, dict[str, float], int]:
     """The job as a replica is to do it, what it asks of its machine, and how many replicas there are at most.
 
-    All compute on the same kind of device: else the bytes would depend on who made them.
+    All compute on the same kind of device and as exactly: else the bytes would depend on who made them.
     """
     there, device = ray.cluster_resources(), job.settings.device
     if device == "auto":
@@ -148,7 +149,9 @@ def _shared_out(job: Job, replicas: int | None) -> tuple[Job, dict[str, float], 
     most = int(room) if replicas is None else replicas
     if most < 1:
         raise CannotRun("--ray-replicas: the cluster has no room for one; say how many to wait for")
-    settings = job.settings.model_copy(update={"device": device, "threads": threads})
+    exact = device == "cuda" or decoder_role(job.settings, manifest) == "decoder"
+    precision = "float32" if exact else "int8"
+    settings = job.settings.model_copy(update={"device": device, "threads": threads, "precision": precision})
     return Job(settings, job.parameters, job.seed), own, most
 
 

@@ -192,15 +192,18 @@ def test_options_that_cannot_be(folder: Path, tmp_path: Path, options: list[str]
 def test_a_replica_has_a_gpu_or_cores_of_its_own(there, settings, replicas, expected, monkeypatch):
     monkeypatch.setattr(ray, "cluster_resources", lambda: there)
     chosen = Settings(**{"device": "auto", "threads": 0} | settings)
-    job, resources, most = on_ray._shared_out(Job(chosen, VariantsParameters(), 0), replicas)
+    manifest = read_manifest(chosen.models)
+    job, resources, most = on_ray._shared_out(Job(chosen, VariantsParameters(), 0), manifest, replicas)
     assert (resources, most, job.settings.device) == expected
+    assert job.settings.precision in ("float32", "int8"), "not left to each machine's taste"
     assert job.settings.threads == resources["num_cpus"] if job.settings.device == "cpu" else 1
 
 
 def test_a_cluster_without_room_is_refused(monkeypatch):
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0})
     with pytest.raises(CannotRun, match="no room"):
-        on_ray._shared_out(Job(Settings(device="cuda"), VariantsParameters(), 0), None)
+        job = Job(Settings(device="cuda"), VariantsParameters(), 0)
+        on_ray._shared_out(job, read_manifest(job.settings.models), None)
 
 
 def test_a_node_with_other_models_is_refused():
