@@ -201,9 +201,10 @@ def test_a_replica_has_a_gpu_or_cores_of_its_own(there, settings, replicas, expe
 
 def test_a_cluster_without_room_is_refused(monkeypatch):
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0})
+    job = Job(Settings(device="cuda"), VariantsParameters(), 0)
+    manifest = read_manifest(job.settings.models)
     with pytest.raises(CannotRun, match="no room"):
-        job = Job(Settings(device="cuda"), VariantsParameters(), 0)
-        on_ray._shared_out(job, read_manifest(job.settings.models), None)
+        on_ray._shared_out(job, manifest, None)
 
 
 def test_a_node_with_other_models_is_refused():
