@@ -95,5 +95,12 @@ def until(condition: Callable[[], Any], what: str) -> Any:
     return found
 
 
+def busiest(pids: set[int]) -> int:
+    """The process that has used the CPU most."""
+    return max(
+        pids, key=lambda pid: sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]))
+    )
+
+
 def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
