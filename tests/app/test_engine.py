@@ -72,6 +72,18 @@ def test_the_cpu_says_whether_it_is_fast_at_int8(
     assert runtime.multiplies_bytes() is False
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_face_in_int8_does_not_depend_on_its_company(threads: int) -> None:
+    generator = Generator(Settings().models, "cpu", threads, "decoder_int8.onnx")
+    identities = np.random.default_rng(4).standard_normal((9, 70), np.float32)
+    controls = sample_controls(4, 9, 1.0)
+    images, scores = generator.decode(identities, controls)
+    for count in (1, 2, 3, 4, 5, 7, 8):
+        some, their_scores = generator.decode(identities[:count], controls[:count])
+        assert np.array_equal(some, images[:count])
+        np.testing.assert_allclose(their_scores, scores[:count], atol=1e-6)
+
+
 def test_int8_draws_the_same_faces() -> None:
     models = Settings().models
     identities = np.random.default_rng(3).standard_normal((8, 70), np.float32)

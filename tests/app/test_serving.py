@@ -127,13 +127,15 @@ def test_for_a_client_that_left_nothing_more_is_computed(serve: Callable[..., Se
     server = serve()
     head = "POST /v1/variants?count=64 HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
     head += f"Content-Length: {len(photo)}\r\n\r\n"
+    drawn = 'lookalike_batch_images_sum{model="decoder"}'
     for _ in range(4):
+        before = server.metric(drawn)
         with socket.create_connection(("127.0.0.1", server.port)) as connection:
             connection.sendall(head.encode() + photo)
-            time.sleep(0.3)
+            server.wait(lambda before=before: server.metric(drawn) > before, "the first were decoded")
     server.wait(lambda: server.metric('lookalike_queue_images{model="decoder"}') == 0, "nothing was queued")
     assert server.variants(photo, count=1).status_code == 200
-    decoded = server.metric('lookalike_batch_images_sum{model="decoder"}')
+    decoded = server.metric(drawn)
     assert decoded < 4 * 64 / 2, "most of what was asked for was never read, and so should not be decoded"
     line = 'lookalike_http_requests_total{method="POST",route="/v1/variants",status="499"}'
     assert server.metric(line) == 4
@@ -214,8 +216,12 @@ def test_a_worker_that_is_killed_is_replaced(serve: Callable[..., Server], photo
 
     def workers() -> set[int]:
         children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
-        lines = {int(child): Path(f"/proc/{child}/cmdline").read_bytes() for child in children}
-        return {child for child, line in lines.items() if b"spawn_main" in line}
+        found = set()
+        for child in children:
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # one that has just ended
+                if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    found.add(int(child))
+        return found
 
     server.wait(lambda: len(workers()) == 2, "two workers ran")
     before = workers()
