@@ -40,7 +40,9 @@ class JsonFormatter(logging.Formatter):
             line["request_id"] = identifier
         if trace_id := tracing.trace_id():
             line["trace_id"] = trace_id
-        line |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
+        # What begins with an underscore was put there by a library, Ray for one, for itself.
+        extras = {name: value for name, value in vars(record).items() if not name.startswith("_")}
+        line |= {name: value for name, value in extras.items() if name not in _STANDARD}
         if record.exc_info and record.exc_info[0]:
             line["exception"] = record.exc_info[0].__qualname__
             line["stack"] = [
