@@ -53,7 +53,7 @@ def main() -> int:
         _lag(results, seconds)
         for name in peers:
             for graphs in ("shipped", "rewritten"):
-                _peer(results, servers.peer(name, graphs), name, graphs, seconds, chosen.most)
+                _peer(results, servers.peer(name, graphs, inside.decoder()), name, graphs, seconds, chosen.most)
                 _write(results, rounds)
         if not chosen.quick:
             _growth(results, seconds)

@@ -19,11 +19,15 @@ from benchmarks.peers.pipeline import ShippedFiles
 Decode = Generator | ShippedFiles
 
 
+def decoder() -> str:
+    """The file that the service takes for its decoder on this machine's CPU."""
+    settings = Settings(device="cpu")
+    return NETWORKS[decoder_role(settings, parse_manifest(settings.models))]
+
+
 def served(threads: int = 0) -> Generator:
     """The networks as the service loads them on this machine's CPU."""
-    settings = Settings(device="cpu")
-    decoder = NETWORKS[decoder_role(settings, parse_manifest(settings.models))]
-    return Generator(settings.models, "cpu", threads, decoder)
+    return Generator(Settings().models, "cpu", threads, decoder())
 
 
 def raw(networks: Decode, size: int, seconds: float) -> float:

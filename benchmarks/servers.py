@@ -108,8 +108,11 @@ def service(name: str = "service", cores: str = "", **settings: object) -> Itera
 
 
 @contextmanager
-def peer(name: str, graphs: str) -> Iterator[Server]:
-    """A peer with one worker process a core; `graphs` is `shipped` or `rewritten` (see `peers.pipeline`)."""
+def peer(name: str, graphs: str, decoder: str) -> Iterator[Server]:
+    """A peer with one worker process a core; `graphs` is `shipped` or `rewritten` (see `peers.pipeline`).
+
+    `decoder` is the file of the latter's.
+    """
     home, cores = (PEERS / name / "bin").absolute(), str(os.cpu_count() or 1)
     module = f"benchmarks.peers.{name}_server"
     command = [str(home / "python"), "-m", module, "{port}", cores]
@@ -118,6 +121,7 @@ def peer(name: str, graphs: str) -> Iterator[Server]:
         command = [str(home / "python"), "-m", "bentoml", "serve", f"{module}:Faces", *options]
     environment = {
         "PEER_GRAPHS": graphs,
+        "PEER_DECODER": decoder,
         "BENCH_CORES": cores,
         "PYTHONPATH": os.getcwd(),
         "PATH": f"{home}{os.pathsep}{os.environ['PATH']}",

@@ -13,12 +13,9 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from app.engine import decoder_role
 from app.faces import Detector, align, recognizer_maps, similarity
 from app.generator import Generator, sample_controls
 from app.imaging import Provenance, read_photo, write_image
-from app.manifest import NETWORKS, parse_manifest
-from app.settings import Settings
 
 MODELS = Path("app/models")
 THREADS = 1
@@ -59,7 +56,7 @@ class Pipeline:
     def __init__(self) -> None:
         self._detector = Detector(MODELS, "cpu", 1)
         rewritten = os.environ.get("PEER_GRAPHS") == "rewritten"
-        decoder = NETWORKS[decoder_role(Settings(device="cpu"), parse_manifest(MODELS))]
+        decoder = os.environ.get("PEER_DECODER", "decoder.onnx")
         self._networks = Generator(MODELS, "cpu", THREADS, decoder) if rewritten else ShippedFiles(MODELS, THREADS)
 
     def __call__(self, body: dict[str, Any]) -> dict[str, Any]:
