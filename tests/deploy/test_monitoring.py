@@ -19,6 +19,7 @@ import yaml
 from fastapi import FastAPI
 
 from app.main import create_app
+from app.manifest import parse_manifest
 from app.metrics import Metrics
 from app.settings import Settings
 
@@ -192,7 +193,8 @@ def test_what_is_shown_is_what_happened(root: Path, prometheus: Prometheus) -> N
     ]
     assert 1 > quantiles[0] >= quantiles[1] >= quantiles[2] > 0
     ((model, _),) = prometheus.panel(expressions["Model"][0])
-    assert model == {"name": "lookalike", "version": "0.1.0", "device": "cpu"}
+    version = parse_manifest(Settings().models).version
+    assert model == {"name": "lookalike", "version": version, "device": "cpu"}
 
 
 def test_the_autoscaler_gets_one_number_a_pod(root: Path, prometheus: Prometheus) -> None:
