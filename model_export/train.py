@@ -35,7 +35,7 @@ from model_export.networks import (
     NetworkConfig,
     sample_identity,
 )
-from model_export.pretrained import FrozenRecognizer, PerceptualFeatures
+from model_export.pretrained import FrozenRecognizer, PerceptualFeatures, SecondRecognizer
 from model_export.probes import AttributeProbe
 
 
@@ -57,7 +57,8 @@ class TrainConfig:
         diversity_limit: feature distance per unit of control at which more variety earns nothing.
         age_step: what control 1 at 1 moves apparent age, in standard deviations of the training set's age.
         jitter: largest zoom and shift of what the frozen networks see, as a share of the side.
-        weights: of the losses, by the name of their function.
+        second_low, second_high: the same similarities for the second recogniser.
+        weights: of the losses, by the name of their function; those of the second recogniser need one.
     """
 
     seed: int = 0
@@ -72,6 +73,8 @@ class TrainConfig:
     penalty: float = 0.1
     band_low: float = 0.56
     band_high: float = 0.68
+    second_low: float = 0.72
+    second_high: float = 0.85
     diversity_limit: float = 0.5
     age_step: float = 0.8
     jitter: float = 0.06
@@ -89,6 +92,8 @@ class TrainConfig:
             "latent_cycle": 0.1,
             "divergence": 2e-3,
             "moments": 0.1,
+            "second_identity": 0.0,
+            "second_band": 0.0,
         }
     )
     networks: NetworkConfig = field(default_factory=NetworkConfig)
@@ -101,6 +106,8 @@ class TrainConfig:
             key: tuple(value) if isinstance(value, list) else value for key, value in values["networks"].items()
         }
         values["networks"] = NetworkConfig(**networks)
+        # A run from before a loss was there goes on without it.
+        values["weights"] = dict.fromkeys(cls().weights, 0.0) | values["weights"]
         return cls(**values)
 
     def progress(self, images: int) -> float:
@@ -125,13 +132,20 @@ class TrainConfig:
 class Trainer:
     """The networks, their optimisers and one step of training."""
 
-    def __init__(self, config: TrainConfig, faces: FaceSet, models: Path, device: torch.device) -> None:
+    def __init__(
+        self, config: TrainConfig, faces: FaceSet, models: Path, device: torch.device, second: Path | None = None
+    ) -> None:
         self.config, self.faces, self.device = config, faces, device
         self.rank = dist.get_rank() if dist.is_initialized() else 0
         self.world = dist.get_world_size() if dist.is_initialized() else 1
         torch.manual_seed(config.seed)
         self.recognizer = FrozenRecognizer(models / "face_recognizer.onnx").to(device)
         self.perceptual = PerceptualFeatures(config.perceptual_size).to(device)
+        self.second = SecondRecognizer(second).to(device) if second else None
+        if self.second:
+            self.second.fit(self.to_images(faces.faces[:: max(1, len(faces) // 1000)]))
+        elif config.weights["second_identity"] or config.weights["second_band"]:
+            raise ValueError("losses of a second recogniser are asked for: name its file, --second-recognizer")
         with torch.no_grad():
             channels = [
                 value.shape[1] for value in self.perceptual(torch.zeros(1, 3, FRAME_SIZE, FRAME_SIZE).to(device))
@@ -250,7 +264,7 @@ class Trainer:
         source, embedding = self.batch()
         terms, features, real = self._generator_losses(source, embedding, random, everything)
         # Losses outside the warm-up fade in; the reconstruction is there from the start.
-        always = {"pixel", "perceptual", "identity", "divergence", "moments"}
+        always = {"pixel", "perceptual", "identity", "second_identity", "divergence", "moments"}
         total = sum(
             value * config.weights[name] * (1.0 if name in always else everything) for name, value in terms.items()
         )
@@ -296,7 +310,9 @@ class Trainer:
             seen = jitter(images, zoom[which], shift[which], FRAME_SIZE)
             embeddings = self.recognizer(seen[: count + 2 * pairs])
             features = self.perceptual(jitter(images, zoom[which], shift[which], config.perceptual_size))
+            others = self.second(seen[: count + 2 * pairs]) if self.second else None
             with torch.no_grad():
+                other = self.second(source) if self.second else None
                 real = self.perceptual(jitter(source, zoom, shift, config.perceptual_size))
         of_reconstruction = [value[:count] for value in features]
         terms = {
@@ -306,6 +322,8 @@ class Trainer:
             "divergence": losses.divergence(mean, log_variance),
             "moments": losses.moments(mean, log_variance),
         }
+        if others is not None and other is not None:
+            terms["second_identity"] = losses.identity(others[:count], other)
         if pairs:
             of_variant = [value[count : count + 2 * pairs] for value in features]
             first, second = ([value[part] for value in of_variant] for part in (slice(pairs), slice(pairs, None)))
@@ -329,6 +347,9 @@ class Trainer:
                 "attribute_shift": losses.attribute_shift(change, control, config.age_step),
                 "latent_cycle": losses.latent_cycle(cycle, latent[varied]),
             }
+            if others is not None and other is not None:
+                walls = losses.corridor(control, config.second_low, config.second_high)
+                terms["second_band"] = losses.band((others[count:] * other[varied]).sum(1), *walls)
         return terms, features, real
 
     def _discriminator_step(self, real: list[Tensor], fake: list[Tensor]) -> dict[str, Tensor]:
@@ -436,6 +457,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", type=Path, help="a folder that `prepare` wrote")
     parser.add_argument("folder", type=Path, help="folder of the run; a run that is there already goes on")
     parser.add_argument("--models", type=Path, default=Path("app/models"), help="where face_recognizer.onnx lies")
+    parser.add_argument(
+        "--second-recognizer",
+        type=Path,
+        metavar="JSON",
+        help="weights manifest of dlib's recogniser from npm's @vladmandic/face-api, for the losses second_*",
+    )
     parser.add_argument("--config", type=Path, help="a config.json to start from")
     parser.add_argument(
         "--set", nargs="*", default=[], metavar="KEY=JSON", help="change settings, weights as weights.NAME"
@@ -491,7 +518,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     config = override(config, arguments.set)
     faces, held_out = (FaceSet.open(arguments.data, split) for split in ("train", "test"))
-    trainer = Trainer(config, faces, arguments.models, device)
+    trainer = Trainer(config, faces, arguments.models, device, arguments.second_recognizer)
     main_process = trainer.rank == 0
     if checkpoint.exists():
         trainer.load(checkpoint)
