@@ -1,8 +1,9 @@
 """The micro-batcher: rows of many requests go through a network together.
 
 It counts images, not requests. A batch is made of whatever waits at the moment the network is free: nobody waits for a
-batch to fill. Requests take turns, a share each, so a large one cannot starve small ones. A batch that fails is run
-again request by request, so one bad row harms nobody else. Whoever went away is dropped before anything is computed.
+batch to fill. On a CPU several batches run at a time, a core each. Requests take turns, a share each, so a large one
+cannot starve small ones. A batch that fails is run again request by request, so one bad row harms nobody else. Whoever
+went away is dropped before anything is computed.
 """
 
 from __future__ import annotations
@@ -87,10 +88,11 @@ class Gate:
 
 @dataclass(eq=False)
 class _Job:
-    """The rows of one request, and where its results go."""
+    """The rows of one request, and what came of them by the number of their first row."""
 
     rows: Rows
-    results: asyncio.Queue[Rows | Exception] = field(default_factory=asyncio.Queue)
+    results: dict[int, Rows | Exception] = field(default_factory=dict)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
     taken: int = 0
     gone: bool = False
 
@@ -98,16 +100,28 @@ class _Job:
     def left(self) -> int:
         return 0 if self.gone else len(self.rows[0]) - self.taken
 
+    async def result(self, start: int) -> Rows | Exception:
+        """What came of the piece that starts at this row, once it is there: pieces can overtake each other."""
+        while start not in self.results:
+            self.news.clear()
+            await self.news.wait()
+        return self.results.pop(start)
+
 
 @dataclass(frozen=True)
 class _Piece:
     """Some rows of one job, on their way through the network."""
 
     job: _Job
+    start: int
     rows: Rows
 
     def __len__(self) -> int:
         return len(self.rows[0])
+
+    def finish(self, result: Rows | Exception) -> None:
+        self.job.results[self.start] = result
+        self.job.news.set()
 
 
 class Batcher:
@@ -120,6 +134,7 @@ class Batcher:
         pad: fill a batch up to the next size, as is right where a batch costs the same however full it is (a GPU);
             otherwise what waits is cut into sizes that need no filling, as is right where every row costs (a CPU).
         executor: where `compute` runs, so that the event loop stays free.
+        lanes: batches that run at the same time; what waits is shared out among those that are free.
         observe: called with (name, rows of a batch), for metrics.
         queued: called with (name, rows that wait) whenever that changes, for metrics.
     """
@@ -131,6 +146,7 @@ class Batcher:
         sizes: Sequence[int],
         pad: bool,
         executor: Executor,
+        lanes: int,
         observe: Callable[[str, int], None],
         queued: Callable[[str, int], None],
     ) -> None:
@@ -140,11 +156,13 @@ class Batcher:
         self._pad = pad
         self._share = max(1, sizes[-1] // 2)
         self._executor = executor
+        self._lanes = lanes
+        self._busy = 0
         self._observe = observe
         self._queued = queued
         self._jobs: deque[_Job] = deque()
         self._arrived = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def waiting(self) -> int:
@@ -153,13 +171,13 @@ class Batcher:
 
     def start(self) -> None:
         """Begin to work, on the running event loop."""
-        self._task = asyncio.create_task(self._work(), name=f"batcher {self.name}")
+        self._tasks = [asyncio.create_task(self._work(), name=f"batcher {self.name}") for _ in range(self._lanes)]
 
     async def close(self) -> None:
-        """Stop after the batch that is being computed."""
-        if self._task:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        """Stop after the batches that are being computed."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def run(self, *rows: Array, deadline: float = math.inf) -> Rows:
         """Compute all rows; see `stream`."""
@@ -186,7 +204,7 @@ class Batcher:
             while done < len(rows[0]):
                 try:
                     async with asyncio.timeout_at(deadline if deadline < math.inf else None):
-                        result = await job.results.get()
+                        result = await job.result(done)
                 except TimeoutError:
                     raise DeadlineExceeded from None
                 if isinstance(result, Exception):
@@ -201,21 +219,25 @@ class Batcher:
             await self._arrived.wait()
             pieces = self._take()
             self._queued(self.name, self.waiting)
-            if pieces:
-                await self._process(pieces)
-            else:
+            if not pieces:
                 self._arrived.clear()
+                continue
+            self._busy += 1
+            try:
+                await self._process(pieces)
+            finally:
+                self._busy -= 1
 
     def _take(self) -> list[_Piece]:
-        """The next batch: the waiting jobs in turn, a share each, until it is full."""
+        """The next batch: the waiting jobs in turn, a share each, until it is full or other lanes have enough to do."""
         pieces: list[_Piece] = []
-        room = self._next_size(self.waiting)
+        room = self._next_size(math.ceil(self.waiting / (self._lanes - self._busy)))
         while room and self._jobs:
             job = self._jobs.popleft()
             count = min(room, self._share, job.left)
             if count == 0:
                 continue
-            pieces.append(_Piece(job, tuple(array[job.taken : job.taken + count] for array in job.rows)))
+            pieces.append(_Piece(job, job.taken, tuple(array[job.taken : job.taken + count] for array in job.rows)))
             job.taken += count
             room -= count
             if job.left:
@@ -240,11 +262,11 @@ class Batcher:
             log.exception("network failed", extra={"network": self.name})
             failure = ComputationFailed(f"{self.name} failed")
             failure.__cause__ = error
-            pieces[0].job.results.put_nowait(failure)
+            pieces[0].finish(failure)
             return
         for piece, rows in zip(pieces, results, strict=True):
             finite = all(np.isfinite(array).all() for array in rows if array.dtype.kind == "f")
-            piece.job.results.put_nowait(rows if finite else ComputationFailed(f"{self.name} gave values not finite"))
+            piece.finish(rows if finite else ComputationFailed(f"{self.name} gave values not finite"))
 
     async def _batch(self, pieces: list[_Piece]) -> list[Rows]:
         count = sum(map(len, pieces))

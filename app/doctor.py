@@ -24,7 +24,7 @@ from app.engine import CPU_BATCHES, GPU_BATCHES, Engine
 from app.generator import CONTROL_SIZE, IDENTITY_SIZE
 from app.manifest import Manifest, ModelsInvalid, parse_manifest, verify_file
 from app.metrics import Metrics
-from app.runtime import ProviderUnavailable
+from app.runtime import ProviderUnavailable, cores
 from app.settings import PREFIX, Settings
 
 LIMITS = (
@@ -163,13 +163,13 @@ def _models(report: Report, chosen: Settings) -> Manifest | None:
 
 def _provider(report: Report, chosen: Settings, manifest: Manifest | None) -> None:
     gpu = any(Path(device).exists() for device in GPUS)
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    usable = cores()
     report.show("provider", "asked for", chosen.device)
     report.show("provider", "this build has", ", ".join(ort.get_available_providers()))
     report.show("provider", "GPU", "there is one" if gpu else "none found")
-    report.show("provider", "CPU cores", cores)
-    if chosen.threads > cores:
-        report.notes.append((f"{chosen.threads} threads share {cores} cores", "Set LOOKALIKE_THREADS to 0"))
+    report.show("provider", "CPU cores", usable)
+    if chosen.threads > usable:
+        report.notes.append((f"{chosen.threads} threads share {usable} cores", "Set LOOKALIKE_THREADS to 0"))
     if manifest is None:
         report.show("provider", "taken", "unknown: the models are not loaded")
         return

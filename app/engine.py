@@ -16,11 +16,11 @@ from app.generator import CONTROL_SIZE, IDENTITY_SIZE, Generator
 from app.graphs import EMBEDDING
 from app.manifest import CARD, NETWORKS, Manifest, ModelsInvalid, read_manifest
 from app.metrics import Metrics
-from app.runtime import Network, ProviderUnavailable, multiplies_bytes, wants_cuda
+from app.runtime import Network, ProviderUnavailable, cores, multiplies_bytes, wants_cuda
 from app.settings import Settings
 
-CPU_BATCHES = (1, 2, 4, 8)
-"""On a CPU an image costs the same in any batch, so small ones keep the wait short."""
+CPU_BATCHES = (1, 2, 4)
+"""On a CPU an image costs hardly less in a larger batch, so small ones keep the wait short."""
 GPU_BATCHES = (1, 4, 16, 64)
 
 FRAME, IDENTITY, CONTROL = (FRAME_SIZE, FRAME_SIZE, 3), (IDENTITY_SIZE,), (CONTROL_SIZE,)
@@ -59,7 +59,8 @@ class Engine:
             self.detector = Detector(models, settings.device, threads=1)
             role = decoder_role(settings, self.manifest)
             self.precision = "int8" if role == "decoder_int8" else "float32"
-            self.generator = Generator(models, settings.device, settings.threads, NETWORKS[role])
+            # Batches side by side, a thread each, get more of the cores than threads that share one batch.
+            self.generator = Generator(models, settings.device, 1, NETWORKS[role])
             _check_tensors(self.generator.encoder, {"image": FRAME}, {"identity": IDENTITY})
             _check_tensors(self.generator.decoder, {"identity": IDENTITY, "control": CONTROL}, {"image": FRAME})
             gpu = self.device == "cuda"
@@ -72,10 +73,17 @@ class Engine:
             raise ModelsInvalid(f"{models}: the networks cannot be run ({str(error).partition(chr(10))[0]})") from error
         if read_manifest(models) != self.manifest:
             raise ModelsInvalid(f"{models}: was changed while it was being loaded")
-        # A network uses all its cores or the whole GPU, so one at a time is fastest.
-        self._compute = ThreadPoolExecutor(1, thread_name_prefix="compute")
+        # A batch uses one core, or the whole GPU.
+        lanes = 1 if gpu else settings.threads or max(1, cores() // settings.workers)
+        self._compute = ThreadPoolExecutor(lanes, thread_name_prefix="compute")
         batcher = partial(
-            Batcher, sizes=sizes, pad=gpu, executor=self._compute, observe=metrics.batch, queued=metrics.queue
+            Batcher,
+            sizes=sizes,
+            pad=gpu,
+            executor=self._compute,
+            lanes=lanes,
+            observe=metrics.batch,
+            queued=metrics.queue,
         )
         self.encoder = batcher("encoder", self.generator.encode)
         self.decoder = batcher("decoder", self.generator.decode)

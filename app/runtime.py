@@ -6,6 +6,9 @@ GPU must not do that silently, so `Network` compares what it got with what was a
 
 from __future__ import annotations
 
+import math
+import os
+import sys
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +20,7 @@ Device = Literal["auto", "cpu", "cuda"]
 
 _PROVIDER = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 CPU_INFO = Path("/proc/cpuinfo")
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 class ProviderUnavailable(RuntimeError):
@@ -24,7 +28,7 @@ class ProviderUnavailable(RuntimeError):
 
 
 class Network:
-    """One ONNX file, loaded and ready to run.
+    """One ONNX file, loaded and ready to run, from several threads at once if need be.
 
     Args:
         path: the ONNX file.
@@ -70,6 +74,19 @@ def _providers(device: Device) -> list[str | tuple[str, dict[str, str]]]:
 def wants_cuda(device: Device) -> bool:
     """Whether CUDA will be asked for."""
     return device == "cuda" or (device == "auto" and _gpu_present())
+
+
+def cores() -> int:
+    """CPU cores that this process may keep busy: those it may run on, or fewer where its container has a quota.
+
+    The quota is that of control groups version 2 (Linux, `cpu.max`: microseconds in each period, or `max`), rounded up.
+    """
+    count = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    try:
+        quota, period = CPU_QUOTA.read_text(encoding="ascii").split()
+        return count if quota == "max" else max(1, min(count, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError, ZeroDivisionError):
+        return count
 
 
 def multiplies_bytes() -> bool:

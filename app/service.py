@@ -29,6 +29,7 @@ from app.generator import CONTROL_SIZE, BandSearch, sample_controls, sweep_contr
 from app.imaging import Provenance, contact_sheet, read_photo, write_image
 from app.manifest import Manifest, read_manifest
 from app.metrics import Metrics
+from app.runtime import cores
 from app.schemas import (
     CompareParameters,
     IdentitiesParameters,
@@ -245,7 +246,8 @@ class Service:
         self._engine: Engine | None = None
         self._reloading = asyncio.Lock()
         self._retired: dict[asyncio.Task[None], Engine] = {}
-        self._threads = ThreadPoolExecutor(settings.image_threads, thread_name_prefix="image")
+        threads = settings.image_threads or max(2, cores() // settings.workers)
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="image")
 
     async def start(self) -> None:
         """Load and warm the models.

@@ -53,13 +53,13 @@ class Settings(BaseSettings):
     255), or `auto`: int8 where the model has it and the CPU has VNNI instructions for it, else float32."""
 
     threads: int = Field(0, ge=0, le=1024)
-    """Threads that one network uses on the CPU; 0 takes every core."""
+    """Threads for the networks on the CPU, a batch each; 0 takes one a core, shared among the workers."""
 
-    image_threads: int = Field(2, ge=1, le=256)
-    """Threads that read photographs, detect faces and write images."""
+    image_threads: int = Field(0, ge=0, le=256)
+    """Threads that read photographs, detect faces and write images; 0 takes one a core too, but at least 2."""
 
     batch_sizes: Annotated[tuple[int, ...], NoDecode] = ()
-    """Batch sizes in images, ascending, like `1,2,4`; empty is 1,2,4,8 on the CPU and 1,4,16,64 on CUDA."""
+    """Batch sizes in images, ascending, like `1,2,4`; empty is 1,2,4 on the CPU and 1,4,16,64 on CUDA."""
 
     queue_images: int = Field(512, ge=64)
     """Images that may be waited for at once, over all requests; beyond it a request gets 503 with Retry-After.

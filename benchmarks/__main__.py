@@ -77,14 +77,18 @@ def _write(results: Results, rounds: int) -> None:
 
 def _inside(results: Results, seconds: float) -> None:
     models = Settings().models
-    networks = {
-        "raw shipped": ShippedFiles(models, os.cpu_count() or 1),
-        "raw float32": Generator(models, "cpu"),
-        "raw rewritten": inside.served(),
+    cores = os.cpu_count() or 1
+    alone = inside.served(1)
+    networks: dict[str, tuple[inside.Decode, int]] = {
+        "raw shipped": (ShippedFiles(models, cores), 1),
+        "raw float32": (Generator(models, "cpu", 1), cores),
+        "raw rewritten, threads share a batch,": (inside.served(), 1),
+        "raw rewritten": (alone, cores),
     }
-    for size in CPU_BATCHES:
-        for name, network in networks.items():
-            results[f"{name} batch {size}|images/s"].append(inside.raw(network, size, seconds / 2))
+    for size in (*CPU_BATCHES, 8):
+        for name, (network, loops) in networks.items():
+            results[f"{name} batch {size}|images/s"].append(inside.raw(network, size, seconds / 2, loops))
+    results["networks of requests for 8|images/s"].append(inside.raw_requests(alone, portrait(), 8, seconds / 2, cores))
     results["in process 8x8|images/s"].append(inside.service_in_process(portrait(), 8, 8, seconds))
 
 

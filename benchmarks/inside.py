@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from app.engine import decoder_role
+from app.engine import CPU_BATCHES, decoder_role
+from app.faces import Detector, align
 from app.generator import CONTROL_SIZE, IDENTITY_SIZE, Generator
+from app.imaging import read_photo
 from app.manifest import NETWORKS, parse_manifest
 from app.metrics import Metrics
 from app.schemas import VariantsParameters
@@ -30,17 +34,46 @@ def served(threads: int = 0) -> Generator:
     return Generator(Settings().models, "cpu", threads, decoder())
 
 
-def raw(networks: Decode, size: int, seconds: float) -> float:
-    """Images a second of decoder and recogniser in a loop, at one batch size."""
+def raw(networks: Decode, size: int, seconds: float, loops: int = 1) -> float:
+    """Images a second of decoder and recogniser, at one batch size, in so many loops at the same time."""
     random = np.random.default_rng(0)
     identities = random.standard_normal((size, IDENTITY_SIZE), np.float32)
     controls = random.uniform(-1, 1, (size, CONTROL_SIZE)).astype(np.float32)
-    networks.decode(identities, controls)
-    start, done = time.perf_counter(), 0
-    while time.perf_counter() - start < seconds:
-        networks.decode(identities, controls)
-        done += size
-    return done / (time.perf_counter() - start)
+    return size * _rate(lambda: networks.decode(identities, controls), seconds, loops)
+
+
+def raw_requests(networks: Generator, photo: bytes, size: int, seconds: float, loops: int) -> float:
+    """Images a second of all that the networks do for requests of `size` images: detector, encoder and decoder."""
+    detector = Detector(Settings().models, "cpu", threads=1)
+    image = read_photo(photo, Settings().max_pixels).image
+    frame = align(image, detector(image)[0])[None]
+    controls = np.random.default_rng(0).uniform(-1, 1, (size, CONTROL_SIZE)).astype(np.float32)
+    step = CPU_BATCHES[-1]
+
+    def request() -> None:
+        detector(image)
+        identities = np.repeat(networks.encode(frame)[0], size, 0)
+        for start in range(0, size, step):
+            networks.decode(identities[start : start + step], controls[start : start + step])
+
+    return size * _rate(request, seconds, loops)
+
+
+def _rate(work: Callable[[], object], seconds: float, loops: int) -> float:
+    """How often a second something gets done in so many threads that do nothing else."""
+    work()
+    start = time.perf_counter()
+
+    def loop() -> int:
+        done = 0
+        while time.perf_counter() - start < seconds:
+            work()
+            done += 1
+        return done
+
+    with ThreadPoolExecutor(loops) as threads:
+        total = sum(future.result() for future in [threads.submit(loop) for _ in range(loops)])
+    return total / (time.perf_counter() - start)
 
 
 async def in_process(service: Service, photo: bytes, clients: int, images: int, seconds: float) -> float:

@@ -121,7 +121,7 @@ def test_the_same_as_over_http(folder: Path, tmp_path: Path, client: TestClient)
         assert row["control"] == variant["control"]
         theirs = np.asarray(Image.open(io.BytesIO(base64.b64decode(variant["image"]))), int)
         ours = np.asarray(Image.open(tmp_path / "out" / row["file"]), int)
-        # Another number of threads and another batch may round differently.
+        # Another batch may round differently.
         assert abs(theirs - ours).max() <= 1
         assert row["similarity"] == pytest.approx(variant["similarity"], abs=1e-3)
 

@@ -36,10 +36,10 @@ def ignore(name: str, rows: int) -> None:
 
 @asynccontextmanager
 async def batching(
-    network: Network, sizes: tuple[int, ...] = (1, 2, 4, 8), pad: bool = False
+    network: Network, sizes: tuple[int, ...] = (1, 2, 4, 8), pad: bool = False, lanes: int = 1
 ) -> AsyncIterator[Batcher]:
-    with ThreadPoolExecutor(1) as executor:
-        batcher = Batcher("double", network, sizes, pad, executor, ignore, ignore)
+    with ThreadPoolExecutor(lanes) as executor:
+        batcher = Batcher("double", network, sizes, pad, executor, lanes, ignore, ignore)
         batcher.start()
         try:
             yield batcher
@@ -177,6 +177,65 @@ def test_what_nobody_waits_for_is_not_computed() -> None:
             network.go.set()
             await asyncio.gather(first, stays)
         assert network.batches == [[0], [1]]
+
+    asyncio.run(scenario())
+
+
+class Uneven(Network):
+    """A batch with a 0 in it takes until `late` is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.late, self.two = threading.Event(), threading.Event()
+
+    def __call__(self, rows: np.ndarray) -> tuple[np.ndarray]:
+        result = super().__call__(rows)
+        if len(self.batches) == 2:
+            self.two.set()
+        if 0 in rows:
+            assert self.late.wait(5)
+        return result
+
+
+def test_free_lanes_share_what_waits_and_its_order_stays() -> None:
+    network = Uneven()
+
+    async def scenario() -> None:
+        async with batching(network, lanes=2) as batcher:
+            job = asyncio.create_task(batcher.run(rows(*range(8))))
+            assert await asyncio.to_thread(network.two.wait, 5)
+            assert sorted(network.batches) == [[0, 1, 2, 3], [4, 5, 6, 7]]
+            assert not job.done(), "the second half has overtaken the first"
+            network.late.set()
+            (result,) = await job
+            assert result[:, 0].tolist() == [2 * value for value in range(8)]
+
+    asyncio.run(scenario())
+
+
+def test_a_lane_that_is_held_up_does_not_hold_up_the_other() -> None:
+    network = Uneven()
+
+    async def scenario() -> None:
+        async with batching(network, lanes=2) as batcher:
+            slow = asyncio.create_task(batcher.run(rows(0)))
+            for value in range(1, 20):
+                (result,) = await asyncio.wait_for(batcher.run(rows(value)), 5)
+                assert result.tolist() == [[2 * value]]
+            assert not slow.done()
+            network.late.set()
+            await slow
+
+    asyncio.run(scenario())
+
+
+def test_a_failure_on_one_lane_fails_only_its_own_request() -> None:
+    async def scenario() -> None:
+        async with batching(Network(), lanes=3) as batcher:
+            tasks = [asyncio.create_task(batcher.run(rows(*[value] * 5))) for value in (1, POISON, 3, NAN, 5)]
+            answers = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [isinstance(answer, ComputationFailed) for answer in answers] == [False, True, False, True, False]
+        assert [answers[place][0][:, 0].tolist() for place in (0, 2, 4)] == [[2] * 5, [6] * 5, [10] * 5]
 
     asyncio.run(scenario())
 

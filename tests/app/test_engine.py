@@ -72,6 +72,20 @@ def test_the_cpu_says_whether_it_is_fast_at_int8(
     assert runtime.multiplies_bytes() is False
 
 
+@pytest.mark.parametrize(
+    ("quota", "allowed"),
+    [("max 100000", 8), ("150000 100000", 2), ("50000 100000", 1), ("6400000 100000", 8), ("nonsense", 8), (None, 8)],
+)
+def test_cores_are_those_that_the_container_may_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quota: str | None, allowed: int
+) -> None:
+    monkeypatch.setattr(runtime.os, "sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr(runtime, "CPU_QUOTA", tmp_path / "cpu.max")
+    if quota:
+        (tmp_path / "cpu.max").write_text(quota + "\n")
+    assert runtime.cores() == allowed
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_face_in_int8_does_not_depend_on_its_company(threads: int) -> None:
     generator = Generator(Settings().models, "cpu", threads, "decoder_int8.onnx")
