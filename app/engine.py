@@ -58,9 +58,10 @@ class Engine:
             # Detection runs in the image threads, several at a time, so each takes one core.
             self.detector = Detector(models, settings.device, threads=1)
             role = decoder_role(settings, self.manifest)
-            self.precision = "int8" if role == "decoder_int8" else "float32"
+            half = settings.precision == "float16"
+            self.precision = "int8" if role == "decoder_int8" else "float16" if half else "float32"
             # Batches side by side, a thread each, get more of the cores than threads that share one batch.
-            self.generator = Generator(models, settings.device, 1, NETWORKS[role])
+            self.generator = Generator(models, settings.device, 1, NETWORKS[role], half)
             _check_tensors(self.generator.encoder, {"image": FRAME}, {"identity": IDENTITY})
             _check_tensors(self.generator.decoder, {"identity": IDENTITY, "control": CONTROL}, {"image": FRAME})
             gpu = self.device == "cuda"
@@ -112,9 +113,11 @@ def decoder_role(settings: Settings, manifest: Manifest) -> Literal["decoder", "
     """Which of a model's decoders is to be served on this machine.
 
     Raises:
-        ModelsInvalid, ProviderUnavailable: int8 was asked for and cannot be had.
+        ModelsInvalid, ProviderUnavailable: int8 or float16 was asked for and cannot be had.
     """
     there, cuda = "decoder_int8" in manifest.files, wants_cuda(settings.device)
+    if settings.precision == "float16" and not cuda:
+        raise ProviderUnavailable("float16 is for CUDA: set the device to cuda, or the precision to auto")
     if settings.precision == "int8":
         if not there:
             raise ModelsInvalid(f"{settings.models}: has no decoder in int8; export it, or set the precision to auto")

@@ -27,18 +27,26 @@ class Generator:
         models: the directory with the networks.
         device, threads: see `Network`.
         decoder: which of the decoder's files.
+        half: whether its convolutions compute in float16.
     """
 
-    def __init__(self, models: Path, device: Device = "auto", threads: int = 0, decoder: str = "decoder.onnx") -> None:
+    def __init__(
+        self,
+        models: Path,
+        device: Device = "auto",
+        threads: int = 0,
+        decoder: str = "decoder.onnx",
+        half: bool = False,
+    ) -> None:
         recognizer = recognizer_graph(models)
 
-        def joined(name: str, image: str) -> Network:
+        def joined(name: str, image: str, half: bool = False) -> Network:
             path = models / name
-            graph = graphs.scored(path, recognizer, image)
+            graph = graphs.scored(path, recognizer, image, half)
             return Network(path, device, threads, graphs.serialized(graph, wants_cuda(device)))
 
         self.encoder = joined("encoder.onnx", "image")
-        self.decoder = joined(decoder, "image")
+        self.decoder = joined(decoder, "image", half)
         self.recognizer = Recognizer(models, device, threads)
         # ONNX Runtime computes a single row in another order. Rounded to int8 its last digits become levels of a pixel,
         # and what a face looks like must not depend on whether others were drawn with it.

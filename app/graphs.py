@@ -60,7 +60,7 @@ def recognizer_of_frames(path: Path, rows: NDArray[np.float32], columns: NDArray
     return _model(graph)
 
 
-def scored(path: Path, recognizer: ModelProto, image: str) -> ModelProto:
+def scored(path: Path, recognizer: ModelProto, image: str, half: bool = False) -> ModelProto:
     """A network and the recogniser as one: its inputs and outputs, and the embedding of its `image`.
 
     A network that gives the embedding by itself stays as it is: an encoder stands on the recogniser anyway.
@@ -69,8 +69,9 @@ def scored(path: Path, recognizer: ModelProto, image: str) -> ModelProto:
         path: the encoder or the decoder.
         recognizer: what `recognizer_of_frames` gave.
         image: the network's tensor of faces, an input or an output.
+        half: whether the network, not the recogniser, computes in float16 (see `halved`).
     """
-    network = _read(path)
+    network = halved(_read(path)) if half else _read(path)
     own = [value.name for value in network.graph.output]
     if EMBEDDING in own:
         return network
@@ -128,6 +129,39 @@ def convolved_prelu(model: ModelProto) -> ModelProto:
             ),
             helper.make_node("Conv", [x, f"{y}/slope"], [f"{y}/straight"], group=channels, kernel_shape=[1, 1]),
             helper.make_node("Add", [f"{y}/straight", f"{y}/bent"], [y]),
+        ]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    model.graph.initializer.extend(added)
+    return model
+
+
+def halved(model: ModelProto) -> ModelProto:
+    """Every convolution in float16; everything else stays in float32, as do inputs and outputs.
+
+    A norm squares what it is given, and float16 ends at 65,504. ONNX Runtime has a converter, but of a graph whose
+    stored weights are widened by Cast nodes it makes one that does not load.
+    """
+    model = ModelProto.FromString(model.SerializeToString())
+    constants = _Constants(model)
+    nodes: list[NodeProto] = []
+    added: list[TensorProto] = []
+    for node in model.graph.node:
+        weights = [constants.get(name) for name in node.input[1:]]
+        if node.op_type != "Conv" or any(value is None for value in weights):
+            nodes.append(node)
+            continue
+        (x, *_), (y,) = node.input, node.output
+        halves = [f"{y}/half/{index}" for index in range(len(weights) + 1)]
+        added += [
+            numpy_helper.from_array(np.asarray(value, np.float16), name)
+            for name, value in zip(halves[1:], weights, strict=True)
+        ]
+        node.input[:], node.output[:] = halves, [f"{y}/half"]
+        nodes += [
+            helper.make_node("Cast", [x], [halves[0]], to=TensorProto.FLOAT16),
+            node,
+            helper.make_node("Cast", [f"{y}/half"], [y], to=TensorProto.FLOAT),
         ]
     del model.graph.node[:]
     model.graph.node.extend(nodes)

@@ -149,8 +149,10 @@ def _shared_out(job: Job, manifest: Manifest, replicas: int | None) -> tuple[Job
     most = int(room) if replicas is None else replicas
     if most < 1:
         raise CannotRun("--ray-replicas: the cluster has no room for one; say how many to wait for")
-    exact = device == "cuda" or decoder_role(job.settings, manifest) == "decoder"
-    precision = "float32" if exact else "int8"
+    if device == "cuda":
+        precision = "float16" if job.settings.precision == "float16" else "float32"
+    else:
+        precision = "float32" if decoder_role(job.settings, manifest) == "decoder" else "int8"
     settings = job.settings.model_copy(update={"device": device, "threads": threads, "precision": precision})
     return Job(settings, job.parameters, job.seed), own, most
 

@@ -351,7 +351,7 @@ class ModelAnswer(_Answer):
     """Where it runs: cpu or cuda."""
 
     precision: str
-    """How the decoder computes: float32 or int8."""
+    """How the decoder computes: float32, float16 or int8."""
 
     frame_size: int
     """Side of every image in pixels."""

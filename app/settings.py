@@ -48,9 +48,10 @@ class Settings(BaseSettings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`cpu`, `cuda` (an error at start where it cannot be had), or `auto`: CUDA where it loads, else the CPU."""
 
-    precision: Literal["auto", "float32", "int8"] = "auto"
-    """How the decoder computes on the CPU: `float32`, `int8` (about twice as fast; pixels differ by a level or so of
-    255), or `auto`: int8 where the model has it and the CPU has VNNI instructions for it, else float32."""
+    precision: Literal["auto", "float32", "float16", "int8"] = "auto"
+    """How the decoder computes: `float32`; `float16`, for CUDA, its norms in float32; `int8`, for the CPU, about twice
+    as fast (pixels differ by a level or so of 255); or `auto`: int8 where the model has it and the CPU has VNNI
+    instructions for it, else float32."""
 
     threads: int = Field(0, ge=0, le=1024)
     """Threads for the networks on the CPU, a batch each; 0 takes one a core, shared among the workers."""
@@ -151,6 +152,8 @@ class Settings(BaseSettings):
             raise ValueError("cors_origins is either * or a list of origins, not both")
         if self.precision == "int8" and self.device == "cuda":
             raise ValueError("precision int8 is for the CPU, but device is cuda")
+        if self.precision == "float16" and self.device == "cpu":
+            raise ValueError("precision float16 is for CUDA, but device is cpu")
         self._check_keys()
         self._check_rate_limit()
         if self.tracing and not tracing.available():

@@ -35,6 +35,7 @@ def exact_only(manifest: Manifest) -> Manifest:
         ("auto", "cuda", True, "decoder"),
         ("float32", "cpu", True, "decoder"),
         ("float32", "cuda", True, "decoder"),
+        ("float16", "cuda", True, "decoder"),
         ("int8", "cpu", False, "decoder_int8"),
     ],
 )
@@ -56,6 +57,12 @@ def test_int8_on_a_gpu_is_refused(manifest: Manifest, monkeypatch: pytest.Monkey
     monkeypatch.setattr(engine, "wants_cuda", lambda _: True)
     with pytest.raises(ProviderUnavailable, match="int8 is for the CPU"):
         decoder_role(Settings(precision="int8", device="auto"), manifest)
+
+
+def test_float16_without_a_gpu_is_refused(manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "wants_cuda", lambda _: False)
+    with pytest.raises(ProviderUnavailable, match="float16 is for CUDA"):
+        decoder_role(Settings(precision="float16", device="auto"), manifest)
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ def test_a_misspelled_variable_is_refused_with_a_hint(monkeypatch: pytest.Monkey
         ({"queue_images": 8}, "LOOKALIKE_QUEUE_IMAGES"),
         ({"device": "tpu"}, "LOOKALIKE_DEVICE"),
         ({"precision": "int8", "device": "cuda"}, "precision int8 is for the CPU"),
+        ({"precision": "float16", "device": "cpu"}, "precision float16 is for CUDA"),
     ],
 )
 def test_impossible_settings_are_refused_with_a_sentence(values: dict[str, object], words: str) -> None:
