@@ -19,6 +19,7 @@ from skimage import data
 
 from app.main import create_app
 from app.settings import Settings
+from tests.server import Server
 
 if TYPE_CHECKING:
     from tests.ray_cluster import TwoNodes
@@ -78,6 +79,20 @@ def new_client() -> Iterator[Callable[..., TestClient]]:
     yield make
     for client in clients:
         client.__exit__(None, None, None)
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Server]]:
+    """Starts servers, and ends them after the test."""
+    servers: list[Server] = []
+
+    def start(**settings: object) -> Server:
+        servers.append(Server(**settings))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop()
 
 
 @pytest.fixture(scope="session")

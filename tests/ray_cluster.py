@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,6 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
 from ray.cluster_utils import Cluster
 
-PATIENCE = 120
-"""Seconds to wait for anything: the machine may be busy with other tests."""
 NODE = {"num_cpus": 2, "object_store_memory": 80 * 2**20, "include_dashboard": False}
 # A node that is lost is missed after seconds, where half a minute is usual.
 QUICK = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 1000, "health_check_failure_threshold": 4}
@@ -84,15 +81,6 @@ def two_nodes() -> Iterator[TwoNodes]:
             yield cluster
         finally:
             cluster.close()
-
-
-def until(condition: Callable[[], Any], what: str) -> Any:
-    """Wait; returns what the condition gave."""
-    end = time.monotonic() + PATIENCE
-    while not (found := condition()):
-        assert time.monotonic() < end, f"it took too long until {what}"
-        time.sleep(0.02)
-    return found
 
 
 def busiest(pids: set[int]) -> int:

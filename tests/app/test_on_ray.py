@@ -25,7 +25,8 @@ from app.augmentation import CannotRun, Job
 from app.manifest import read_manifest
 from app.schemas import VariantsParameters
 from app.settings import Settings
-from tests.ray_cluster import TwoNodes, kill, until
+from tests.patience import until
+from tests.ray_cluster import TwoNodes, kill
 
 pytestmark = pytest.mark.xdist_group("ray")
 

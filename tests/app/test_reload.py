@@ -8,14 +8,11 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -27,6 +24,8 @@ from app.manifest import ModelsInvalid
 from app.metrics import Metrics
 from app.service import Service
 from app.settings import PACKAGE, Settings
+from tests.crowd import Crowd
+from tests.server import Server
 
 ROOT = PACKAGE.parent
 KEY, ENTRY = make_key("operator")
@@ -79,142 +78,113 @@ def link(tmp_path: Path) -> Callable[[Path], Path]:
     return turn
 
 
-@contextmanager
-def serving(models: Path, **settings: object) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    own = {"port": port, "models": models, "keys": ENTRY, "device": "cpu", "threads": 1, "batch_sizes": "1,2"}
-    variables = {f"LOOKALIKE_{name.upper()}": str(value) for name, value in (own | settings).items()}
-    variables["LOOKALIKE_LOG_LEVEL"] = "warning"
-    process = subprocess.Popen([sys.executable, "-m", "app", "serve"], cwd=ROOT, env=os.environ | variables)
-    address = f"http://127.0.0.1:{port}"
-    try:
-        while not reachable(address):
-            assert process.poll() is None
-            time.sleep(0.1)
-        yield address, process
-    finally:
-        process.terminate()
-        process.wait(30)
+@pytest.fixture
+def serving(serve: Callable[..., Server]) -> Callable[..., Server]:
+    """Starts servers of a model directory that the operator's key may reload."""
+    own = {"keys": ENTRY, "threads": 1, "batch_sizes": "1,2", "log_level": "warning"}
+    return lambda models, **settings: serve(models=models, **own, **settings).until_ready()
 
 
-def reachable(address: str) -> bool:
-    try:
-        return httpx.get(f"{address}/health/ready").status_code == 200
-    except httpx.TransportError:
-        return False
+def version(server: Server) -> str:
+    return httpx.get(f"{server.address}/v1/model", headers=ADMIN).json()["version"]
 
 
-def version(address: str) -> str:
-    return httpx.get(f"{address}/v1/model", headers=ADMIN).json()["version"]
+def reload(server: Server) -> httpx.Response:
+    return httpx.post(f"{server.address}/v1/model:reload", headers=ADMIN, timeout=30)
 
 
-def until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
+class Clients(Crowd):
+    """Four clients, of which two want variants and two have tensors decoded, and what they got."""
 
-
-class Load:
-    """Clients that ask without a pause, and note what they got."""
-
-    def __init__(self, address: str, photo: bytes, clients: int) -> None:
+    def __init__(self, server: Server, photo: bytes) -> None:
+        super().__init__([self._variants, self._tensors] * 2)
         self.answers: list[tuple[float, str]] = []
         """When each was asked, and the version of the model that answered."""
         self.failures: list[str] = []
-        self._stop = threading.Event()
         self._photo = photo
-        work = [self._variants, self._tensors]
-        self._threads = [threading.Thread(target=work[number % 2], args=(address,)) for number in range(clients)]
+        self._client = httpx.Client(base_url=server.address, headers=ADMIN, timeout=30)
 
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        return self
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
+        self._client.close()
 
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _variants(self, address: str) -> None:
-        def ask(client: httpx.Client) -> str:
-            answer = client.post(
-                f"{address}/v1/variants",
-                params={"count": 2},
-                content=self._photo,
-                headers={"Content-Type": "image/jpeg"},
+    def _variants(self) -> None:
+        def ask() -> str:
+            answer = self._client.post(
+                "/v1/variants", params={"count": 2}, content=self._photo, headers={"Content-Type": "image/jpeg"}
             )
             answer.raise_for_status()
             assert len(answer.json()["variants"]) == 2
             return answer.json()["model"]["version"]
 
-        self._repeat(ask)
+        self._note(ask)
 
-    def _tensors(self, address: str) -> None:
-        def ask(client: httpx.Client) -> str:
-            answer = client.post(f"{address}/v2/models/decoder/infer", json=DECODE)
+    def _tensors(self) -> None:
+        def ask() -> str:
+            answer = self._client.post("/v2/models/decoder/infer", json=DECODE)
             answer.raise_for_status()
             return answer.json()["model_version"]
 
-        self._repeat(ask)
+        self._note(ask)
 
-    def _repeat(self, ask: Callable[[httpx.Client], str]) -> None:
-        with httpx.Client(headers=ADMIN, timeout=30) as client:
-            while not self._stop.is_set():
-                asked = time.monotonic()
-                try:
-                    self.answers.append((asked, ask(client)))
-                except (httpx.HTTPError, AssertionError, KeyError) as error:
-                    self.failures.append(repr(error))
+    def _note(self, ask: Callable[[], str]) -> None:
+        asked = time.monotonic()
+        try:
+            self.answers.append((asked, ask()))
+        except (httpx.HTTPError, AssertionError, KeyError) as error:
+            self.failures.append(repr(error))
 
 
-def test_no_request_fails_while_models_change(models, link, photo: bytes):
+def test_no_request_fails_while_models_change(models, link, serving, photo: bytes):
     first, second = models("1.0.0"), models("2.0.0")
     broken = models("3.0.0")
     (broken / "decoder.onnx").unlink()
     (broken / "decoder.onnx").write_bytes((first / "decoder.onnx").read_bytes()[:-100])
-    with serving(link(first)) as (address, process), Load(address, photo, clients=4) as load:
-        until(lambda: len(load.answers) > 10)
+    server = serving(link(first))
+    with Clients(server, photo) as load:
+        server.until(lambda: len(load.answers) > 10, "some were answered")
         link(second)
-        process.send_signal(signal.SIGHUP)
-        until(lambda: version(address) == "2.0.0")
+        server.process.send_signal(signal.SIGHUP)
+        server.until(lambda: version(server) == "2.0.0", "the second was served")
         link(broken)
-        process.send_signal(signal.SIGHUP)
-        answer = httpx.post(f"{address}/v1/model:reload", headers=ADMIN, timeout=30)
+        server.process.send_signal(signal.SIGHUP)
+        answer = reload(server)
         assert answer.status_code == 409
         assert answer.json()["type"].endswith("model-invalid")
         assert "decoder.onnx: sha256 is" in answer.json()["detail"]
-        assert version(address) == "2.0.0"
-        assert reachable(address)
+        assert version(server) == "2.0.0"
+        assert server.ready() == 200
         link(first)
-        answer = httpx.post(f"{address}/v1/model:reload", headers=ADMIN, timeout=30)
+        answer = reload(server)
         assert answer.json() == {
             "model": {"name": "lookalike", "version": "1.0.0"},
             "previous": {"name": "lookalike", "version": "2.0.0"},
             "changed": True,
         }
         reloaded = time.monotonic()
-        until(lambda: sum(asked > reloaded for asked, _ in load.answers) > 20)
+        server.until(lambda: sum(asked > reloaded for asked, _ in load.answers) > 20, "more were answered")
     assert load.failures == []
     assert min(Counter(version for _, version in load.answers).values()) >= 4
     assert {version for _, version in load.answers} == {"1.0.0", "2.0.0"}
     assert {version for asked, version in load.answers if asked > reloaded} == {"1.0.0"}
 
 
-def test_every_process_follows(models, link):
-    with serving(link(models("1.0.0")), workers=2) as (address, process):
-        until(lambda: {version(address) for _ in range(8)} == {"1.0.0"})
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
-        link(models("2.0.0"))
-        process.send_signal(signal.SIGHUP)
-        until(lambda: {version(address) for _ in range(12)} == {"2.0.0"})
-        link(models("3.0.0"))
-        assert httpx.post(f"{address}/v1/model:reload", headers=ADMIN, timeout=30).json()["changed"]
-        until(lambda: {version(address) for _ in range(12)} == {"3.0.0"})
-        assert Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text() == children
+def test_every_process_follows(models, link, serving):
+    server = serving(link(models("1.0.0")), workers=2)
+
+    def everywhere(wanted: str) -> None:
+        server.until(lambda: {version(server) for _ in range(12)} == {wanted}, f"{wanted} was served")
+
+    everywhere("1.0.0")
+    workers = server.workers
+    assert len(workers) == 2
+    link(models("2.0.0"))
+    server.process.send_signal(signal.SIGHUP)
+    everywhere("2.0.0")
+    link(models("3.0.0"))
+    assert reload(server).json()["changed"]
+    everywhere("3.0.0")
+    assert server.workers == workers
 
 
 def test_a_reload_needs_a_key(new_client):

@@ -8,7 +8,6 @@ import json
 import os
 import socket
 import subprocess
-import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -27,7 +26,9 @@ from ray.serve.schema import ServeDeploySchema
 from app.main import create_app
 from app.settings import Settings
 from deploy.ray.service import Arguments, Replica, build
-from tests.ray_cluster import PATIENCE, TwoNodes, busiest, kill, until
+from tests.crowd import Crowd
+from tests.patience import PATIENCE, until
+from tests.ray_cluster import TwoNodes, busiest, kill
 
 pytestmark = pytest.mark.xdist_group("ray")
 
@@ -138,41 +139,32 @@ def test_the_rest_comes_through(served: httpx.Client):
     assert served.get("/v1/model", headers={"X-Request-ID": "mine.1"}).headers.get_list("x-request-id") == ["mine.1"]
 
 
-class Crowd:
-    """Clients that ask without pause until the block is left, and what they got."""
+class Clients(Crowd):
+    """Three clients, and what they got: when each was asked, its status, and its content."""
 
-    def __init__(self, address: httpx.URL, photo: bytes, clients: int) -> None:
+    def __init__(self, address: httpx.URL, photo: bytes) -> None:
+        super().__init__([self._ask] * 3)
         self.answers: list[tuple[float, int, bytes]] = []
-        self._address, self._photo = address, photo
-        self._leaving = threading.Event()
-        self._threads = [threading.Thread(target=self._ask) for _ in range(clients)]
+        self._client, self._photo = httpx.Client(base_url=address, timeout=PATIENCE), photo
+
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
+        self._client.close()
 
     def _ask(self) -> None:
-        with httpx.Client(base_url=self._address, timeout=PATIENCE) as client:
-            while not self._leaving.is_set():
-                begun = time.monotonic()
-                try:
-                    answer = ask(client, self._photo, "application/json")
-                    self.answers.append((begun, answer.status_code, answer.content))
-                except httpx.TransportError as error:
-                    self.answers.append((begun, 0, str(error).encode()))
-
-    def __enter__(self) -> Crowd:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._leaving.set()
-        for thread in self._threads:
-            thread.join()
+        begun = time.monotonic()
+        try:
+            answer = ask(self._client, self._photo, "application/json")
+            self.answers.append((begun, answer.status_code, answer.content))
+        except httpx.TransportError as error:
+            self.answers.append((begun, 0, str(error).encode()))
 
 
 @pytest.mark.parametrize("loss", ["a replica", "a node"])
 def test_a_loss_is_over_once_it_is_noticed(served: httpx.Client, ray_cluster: TwoNodes, photo: bytes, loss: str):
     right = ask(served, photo, "application/json").content
     before = set(until(lambda: len(found := ray_cluster.workers("ServeReplica")) == 2 and found, "both were there"))
-    with Crowd(served.base_url, photo, 3) as crowd:
+    with Clients(served.base_url, photo) as crowd:
         until(lambda: len(crowd.answers) > 6, "requests were answered")
         if loss == "a replica":
             kill(busiest(before))

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 from skimage import data
+
+from tests.server import Server
 
 FLAGS = [
     "--no-sandbox",
@@ -42,36 +39,13 @@ def find_browser() -> str:
 
 
 @pytest.fixture(scope="session")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def service() -> Iterator[str]:
     """The address of a service that runs in a process of its own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    log = tmp_path_factory.mktemp("service") / "log"
-    settings = {"LOOKALIKE_PORT": str(port), "LOOKALIKE_DEVICE": "cpu", "LOOKALIKE_THREADS": "1"}
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("LOOKALIKE_")} | settings
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "app", "serve"], env=environment, stdout=output, stderr=output
-        )
-    address = f"http://127.0.0.1:{port}"
+    server = Server(threads=1)
     try:
-        deadline = time.monotonic() + 60
-        while not _ready(address):
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.1)
-        yield address
+        yield server.until_ready().address
     finally:
-        process.terminate()
-        process.wait(20)
-
-
-def _ready(address: str) -> bool:
-    try:
-        return httpx.get(f"{address}/health/ready").is_success
-    except httpx.TransportError:
-        return False
+        server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.torture.server import Server
+from tests.server import Server
 
 LONG = os.environ.get("TORTURE") == "long"
 LEDGER = pytest.StashKey[list[tuple[str, str, str]]]()
@@ -49,20 +49,6 @@ def record(request: pytest.FixtureRequest) -> Record:
 def amount() -> Callable[[int, int], int]:
     """Chooses between how much is tried in a short run and in a long one."""
     return lambda short, long: long if LONG else short
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[..., Server]]:
-    """Starts servers, and ends them after the test."""
-    servers: list[Server] = []
-
-    def start(**settings: object) -> Server:
-        servers.append(Server(**settings))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -10,9 +10,9 @@ import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from tests.server import Server
 from tests.torture.conftest import Record
 from tests.torture.pictures import ORIGINALS
-from tests.torture.server import Server
 
 PHOTO = ORIGINALS["jpeg"]
 ASKED = [

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,45 +23,34 @@ from fastapi.testclient import TestClient
 
 from app.access import RateLimiter
 from app.service import Service
+from tests.crowd import Crowd
+from tests.patience import PATIENCE
+from tests.server import Server
 from tests.torture.conftest import Record
 from tests.torture.pictures import ORIGINALS
-from tests.torture.server import PATIENCE, Server
 
 PHOTO = ORIGINALS["jpeg"]
 
 
-class Crowd:
-    """Clients that ask one after another, each request by a name that the server's log repeats."""
+class Named(Crowd):
+    """Clients whose requests each have a name that the server's log repeats."""
 
     def __init__(self, server: Server, clients: int = 6) -> None:
+        super().__init__([self._ask] * clients)
         self.statuses: dict[str, int] = {}
-        self._server, self._stop = server, threading.Event()
-        self._threads = [threading.Thread(target=self._ask, args=(number,)) for number in range(clients)]
-
-    def __enter__(self) -> Crowd:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
+        self._server, self._numbers = server, itertools.count()
 
     def answered(self, status: int) -> int:
         return list(self.statuses.values()).count(status)
 
-    def _ask(self, number: int) -> None:
-        asked = 0
-        while not self._stop.is_set():
-            name = f"{number}-{asked}"
-            asked += 1
-            try:
-                answer = self._server.post("/v1/variants?count=4", PHOTO, **{"X-Request-ID": name})
-                self.statuses[name] = answer.status_code if len(answer.json()["variants"]) == 4 else -1
-            except (httpx.TransportError, KeyError):
-                self.statuses[name] = 0
-                time.sleep(0.02)
+    def _ask(self) -> None:
+        name = f"request-{next(self._numbers)}"
+        try:
+            answer = self._server.post("/v1/variants?count=4", PHOTO, **{"X-Request-ID": name})
+            self.statuses[name] = answer.status_code if len(answer.json()["variants"]) == 4 else -1
+        except (httpx.TransportError, KeyError):
+            self.statuses[name] = 0
+            time.sleep(0.02)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -69,7 +58,7 @@ def test_sigterm_under_load_loses_no_request_that_was_accepted(
     serve: Callable[..., Server], record: Record, workers: int
 ) -> None:
     server = serve(workers=workers).until_ready()
-    with Crowd(server) as crowd:
+    with Named(server) as crowd:
         server.until(lambda: crowd.answered(200) > 10, "some were answered")
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(PATIENCE) in (0, -signal.SIGTERM)
@@ -99,7 +88,7 @@ def test_sigkill_of_a_worker_is_healed_and_harms_its_own_requests_alone(
 ) -> None:
     server = serve(workers=2).until_ready()
     kills = amount(1, 10)
-    with Crowd(server) as crowd:
+    with Named(server) as crowd:
         for _ in range(kills):
             kill_one(server, crowd)
     failed, answered = crowd.answered(0), crowd.answered(200)
@@ -309,7 +298,7 @@ def test_clients_that_leave_harm_nobody(
                 leaving(server, stream, ndjson, lambda connection: connection.recv(2000) and None)
 
     count = amount(30, 600)
-    with ThreadPoolExecutor(4) as leavers, Crowd(server, 2) as crowd:
+    with ThreadPoolExecutor(4) as leavers, Named(server, 2) as crowd:
         list(leavers.map(in_the_middle, range(count)))
         assert server.ready() == 200
     assert set(crowd.statuses.values()) == {200}

@@ -14,9 +14,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.patience import PATIENCE
+from tests.server import Server
 from tests.torture.conftest import Record
 from tests.torture.pictures import ORIGINALS, mutated, png_bomb, scan_bomb
-from tests.torture.server import PATIENCE, Server
 
 DOCUMENTED = {400: "not-an-image bad-request", 413: "too-many-pixels too-many-bytes", 422: "no-face face-too-small"}
 

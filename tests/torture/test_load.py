@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 import httpx
 import pytest
 
+from tests.patience import PATIENCE
+from tests.server import Server
 from tests.torture.conftest import LONG, Record
 from tests.torture.pictures import ORIGINALS, mutated
-from tests.torture.server import PATIENCE, Server
 
 COUNT = 4
 """Images in each request."""

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.server import Server
 from tests.torture.conftest import Record
-from tests.torture.server import Server
 
 HERE = Path(__file__).parent
 

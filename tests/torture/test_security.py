@@ -25,9 +25,10 @@ from hypothesis import strategies as st
 
 from app.access import Keyring, make_key
 from app.photographs import Refused, SourceUnreadable, open_source
+from tests.patience import PATIENCE
+from tests.server import Server
 from tests.torture.conftest import Record
 from tests.torture.pictures import ORIGINALS
-from tests.torture.server import PATIENCE, Server
 
 ROOT = Path(__file__).parents[2]
 KEY, LINE = make_key("tester")

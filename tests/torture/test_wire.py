@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.server import Server
 from tests.torture.conftest import Record
 from tests.torture.pictures import ORIGINALS
-from tests.torture.server import Server
 
 HOST = b"Host: x\r\n"
 POST = b"POST /v1/identities HTTP/1.1\r\n" + HOST + b"Content-Type: image/jpeg\r\n"

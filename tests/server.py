@@ -11,15 +11,13 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-PATIENCE = 90
-"""Seconds to wait for what should come soon: the machine may be slow, or busy with other tests."""
+from tests.patience import PATIENCE, until
 
 
 class Server:
@@ -36,6 +34,8 @@ class Server:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("LOOKALIKE_")}
+        if "LOOKALIKE_MODELS" in os.environ:
+            environment["LOOKALIKE_MODELS"] = os.environ["LOOKALIKE_MODELS"]
         settings = {"port": self.port, "device": "cpu", "batch_sizes": "1,4"} | settings
         environment |= {f"LOOKALIKE_{name.upper()}": str(value) for name, value in settings.items()}
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - a pipe that nobody reads would stop the server
@@ -54,11 +54,11 @@ class Server:
         return self
 
     def until(self, condition: Callable[[], object], what: str) -> None:
-        end = time.monotonic() + PATIENCE
-        while not condition():
-            assert time.monotonic() < end, f"it took too long until {what}"
-            assert self.process.poll() is None, self.said()
-            time.sleep(0.05)
+        """Wait for something while the server lives."""
+        until(condition, what, self._check_alive)
+
+    def _check_alive(self) -> None:
+        assert self.process.poll() is None, self.said()
 
     def status(self, path: str) -> int:
         """The status of an address; 0 where there is no answer."""
@@ -73,6 +73,11 @@ class Server:
     def post(self, path: str, photo: bytes, **headers: str) -> httpx.Response:
         headers = {"Content-Type": "image/jpeg"} | headers
         return httpx.post(self.address + path, content=photo, headers=headers, timeout=PATIENCE)
+
+    def variants(self, photo: bytes, **parameters: Any) -> httpx.Response:
+        """Look-alikes of a photograph that is sent as a form does."""
+        files = {"image": photo}
+        return httpx.post(f"{self.address}/v1/variants", params=parameters, files=files, timeout=PATIENCE)
 
     def connect(self, timeout: float = PATIENCE) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=timeout)

@@ -1,0 +1,20 @@
+"""Waiting for what should come soon, on a machine that may be slow, or busy with other tests."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+PATIENCE = 120
+"""Seconds to wait at most."""
+
+
+def until(condition: Callable[[], Any], what: str, check: Callable[[], None] = lambda: None) -> Any:
+    """Wait; returns what the condition gave. `check` raises where waiting has become useless."""
+    end = time.monotonic() + PATIENCE
+    while not (found := condition()):
+        assert time.monotonic() < end, f"it took too long until {what}"
+        check()
+        time.sleep(0.02)
+    return found
