@@ -109,22 +109,16 @@ def test_an_archive_gives_what_one_machine_makes_of_the_folder(
     assert made["manifest.jsonl"].splitlines() == [line for line in lines if b"below" not in line]
 
 
-def test_a_worker_that_is_killed_loses_nothing(
-    folder: Path, alone: dict[str, bytes], ray_cluster: TwoNodes, tmp_path: Path
-):
-    ray_cluster.complete()
-    thread = meanwhile(tmp_path / "out", lambda: kill(ray_cluster.workers("MapWorker")[0]))
-    assert main(command(folder, tmp_path / "out", ray_cluster)) == 1
-    thread.join()
-    assert thread.harmed[0] < 2 * USABLE  # type: ignore[attr-defined]
-    assert tree(tmp_path / "out") == alone
+@pytest.mark.parametrize("loss", ["a worker", "a node"])
+def test_a_loss_loses_nothing(folder: Path, alone: dict[str, bytes], ray_cluster: TwoNodes, tmp_path: Path, loss: str):
+    def harm() -> None:
+        if loss == "a worker":
+            kill(ray_cluster.workers("MapWorker")[0])
+        else:
+            ray_cluster.lose_second()
 
-
-def test_a_node_that_is_lost_loses_nothing(
-    folder: Path, alone: dict[str, bytes], ray_cluster: TwoNodes, tmp_path: Path
-):
     ray_cluster.complete()
-    thread = meanwhile(tmp_path / "out", ray_cluster.lose_second)
+    thread = meanwhile(tmp_path / "out", harm)
     assert main(command(folder, tmp_path / "out", ray_cluster)) == 1
     thread.join()
     assert thread.harmed[0] < 2 * USABLE  # type: ignore[attr-defined]

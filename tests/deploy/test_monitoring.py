@@ -7,7 +7,6 @@ import math
 import re
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -22,9 +21,7 @@ from app.main import create_app
 from app.manifest import parse_manifest
 from app.metrics import Metrics
 from app.settings import Settings
-
-PATIENCE = 60
-"""Seconds to wait for anything: the machine may be busy with other tests."""
+from tests.patience import PATIENCE, until
 
 Series = list[tuple[dict[str, str], float]]
 
@@ -42,15 +39,6 @@ def alerts(root: Path) -> dict[str, str]:
     """The expressions of the alerts."""
     (group,) = yaml.safe_load((root / "deploy/prometheus/alerts.yml").read_text())["groups"]
     return {rule["alert"]: rule["expr"] for rule in group["rules"]}
-
-
-def soon(condition: Callable[[], object], what: str) -> Any:
-    """What the condition gives once it gives something."""
-    end = time.monotonic() + PATIENCE
-    while not (found := condition()):
-        assert time.monotonic() < end, f"it took too long until {what}"
-        time.sleep(0.2)
-    return found
 
 
 class Prometheus:
@@ -115,10 +103,10 @@ def prometheus(
                 except httpx.TransportError:
                     return False
 
-            soon(answers, "Prometheus was ready")
+            until(answers, "Prometheus was ready")
             for rounds in (1, 2):  # a rate needs a counter before and after
                 requests(f"http://{service}", app, photo, landscape)
-                soon(
+                until(
                     lambda rounds=rounds: any(
                         value >= rounds
                         for _, value in prometheus.query('lookalike_rejected_total{reason="overloaded"}')
@@ -163,7 +151,7 @@ def test_alerts_fire_when_they_should_and_only_then(root: Path, program: Callabl
 def test_every_panel_has_data(root: Path, prometheus: Prometheus) -> None:
     for panel in panels(root):
         for target in panel["targets"]:
-            soon(lambda: prometheus.panel(target["expr"]), f"{panel['title']} had data: {target['expr']}")  # noqa: B023
+            until(lambda: prometheus.panel(target["expr"]), f"{panel['title']} had data: {target['expr']}")  # noqa: B023
 
 
 def test_every_alert_looks_at_data(root: Path, prometheus: Prometheus) -> None:
@@ -171,7 +159,7 @@ def test_every_alert_looks_at_data(root: Path, prometheus: Prometheus) -> None:
     for name, expression in alerts(root).items():
         value, compared, _ = re.split(r"\s([<>])\s+[\d.]+\s*$", expression)
         assert compared
-        soon(lambda: prometheus.query(value), f"{name} had data: {value}")  # noqa: B023
+        until(lambda: prometheus.query(value), f"{name} had data: {value}")  # noqa: B023
     rules = httpx.get(f"{prometheus.address}/api/v1/rules", timeout=10).json()["data"]["groups"][0]["rules"]
     assert {rule["name"]: rule["health"] for rule in rules} == dict.fromkeys(alerts(root), "ok")
 
@@ -182,7 +170,9 @@ def test_what_is_shown_is_what_happened(root: Path, prometheus: Prometheus) -> N
     def shown(title: str, label: str) -> set[str]:
         return {labels[label] for expr in expressions[title] for labels, value in prometheus.panel(expr) if value > 0}
 
-    assert soon(lambda: shown("Refusals per second", "reason") >= {"no-face", "overloaded"}, "both refusals were shown")
+    assert until(
+        lambda: shown("Refusals per second", "reason") >= {"no-face", "overloaded"}, "both refusals were shown"
+    )
     assert shown("Requests per second", "route") >= {"/v1/variants", "/v1/compare"}
     assert shown("Where the time goes", "stage") >= {"read", "detect", "align", "encode", "decode", "write"}
     assert shown("Images in a batch, mean", "model") >= {"encoder", "decoder"}
