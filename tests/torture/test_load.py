@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import httpx
 import pytest
 
+from app.runtime import cores
 from tests.patience import PATIENCE
 from tests.server import Server
 from tests.torture.conftest import LONG, Record
@@ -148,7 +149,9 @@ def test_what_cannot_be_done_in_time_is_given_up_and_not_done_after_all(serve: C
     decoded = server.metric('lookalike_batch_images_sum{model="decoder"}')
     given_up = seen.statuses[504] * COUNT
     time.sleep(1)
-    assert server.metric('lookalike_batch_images_sum{model="decoder"}') <= decoded + 8, "it goes on for nobody"
+    assert server.metric('lookalike_batch_images_sum{model="decoder"}') <= decoded + 4 * cores(), (
+        "it goes on for nobody"
+    )
     assert decoded < len(seen.answers) * COUNT - given_up / 4
     server.until(lambda: server.ready() == 200, "it was ready")
 
