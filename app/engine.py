@@ -66,7 +66,11 @@ class Engine:
             _check_tensors(self.generator.decoder, {"identity": IDENTITY, "control": CONTROL}, {"image": FRAME})
             gpu = self.device == "cuda"
             sizes = settings.batch_sizes or (GPU_BATCHES if gpu else CPU_BATCHES)
-            self.generator.warm(sizes)
+            # A batch uses one core, or the whole GPU.
+            lanes = 1 if gpu else settings.threads or max(1, cores() // settings.workers)
+            self._compute = ThreadPoolExecutor(lanes, thread_name_prefix="compute")
+            # All lanes at a time: then memory is what it will be under load.
+            list(self._compute.map(lambda _: self.generator.warm(sizes), range(lanes)))
             self.detector.warm()
         except (ModelsInvalid, ProviderUnavailable):
             raise
@@ -74,9 +78,6 @@ class Engine:
             raise ModelsInvalid(f"{models}: the networks cannot be run ({str(error).partition(chr(10))[0]})") from error
         if read_manifest(models) != self.manifest:
             raise ModelsInvalid(f"{models}: was changed while it was being loaded")
-        # A batch uses one core, or the whole GPU.
-        lanes = 1 if gpu else settings.threads or max(1, cores() // settings.workers)
-        self._compute = ThreadPoolExecutor(lanes, thread_name_prefix="compute")
         batcher = partial(
             Batcher,
             sizes=sizes,
