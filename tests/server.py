@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 
 from tests.patience import PATIENCE, until
+from tests.ports import free_port
 
 
 class Server:
@@ -30,9 +31,7 @@ class Server:
     """
 
     def __init__(self, code: str = "", stderr: Path | None = None, **settings: object) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         environment = {name: value for name, value in os.environ.items() if not name.startswith("LOOKALIKE_")}
         if "LOOKALIKE_MODELS" in os.environ:
             environment["LOOKALIKE_MODELS"] = os.environ["LOOKALIKE_MODELS"]

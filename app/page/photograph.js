@@ -81,7 +81,8 @@ export async function fromCamera() {
   return new Promise((resolve) => {
     let photo = Promise.resolve(null);
     byId("camera-take").onclick = () => {
-      if (!video.videoWidth) return;
+      // The size is known before there is a picture, and what is drawn until then is nothing.
+      if (video.readyState < HTMLMediaElement.HAVE_CURRENT_DATA) return;
       photo = jpeg(video, video.videoWidth, video.videoHeight);
       dialog.close();
     };

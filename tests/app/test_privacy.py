@@ -27,6 +27,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from app.access import make_key
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 MARKER = "MARKER-7f3d-Eileen"
@@ -160,9 +161,7 @@ class Surroundings:
 
 class Server:
     def __init__(self, place: Path, **settings: str) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.surroundings = Surroundings(place)
         environment = self.surroundings.environment(
             LOOKALIKE_DEVICE="cpu",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -22,6 +21,7 @@ from app.manifest import parse_manifest
 from app.metrics import Metrics
 from app.settings import Settings
 from tests.patience import PATIENCE, until
+from tests.ports import free_port
 
 Series = list[tuple[dict[str, str], float]]
 
@@ -81,9 +81,7 @@ def prometheus(
         del job["dns_sd_configs"]
         job["static_configs"] = [{"targets": [service], "labels": {"namespace": "faces", "pod": "lookalike-1"}}]
         (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         process = subprocess.Popen(
             [
                 executable,

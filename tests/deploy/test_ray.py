@@ -6,7 +6,6 @@ import copy
 import io
 import json
 import os
-import socket
 import subprocess
 import time
 import zipfile
@@ -28,6 +27,7 @@ from app.settings import Settings
 from deploy.ray.service import Arguments, Replica, build
 from tests.crowd import Crowd
 from tests.patience import PATIENCE, until
+from tests.ports import free_port
 from tests.ray_cluster import TwoNodes, busiest, kill
 
 pytestmark = pytest.mark.xdist_group("ray")
@@ -53,9 +53,7 @@ def served(
 ) -> Iterator[httpx.Client]:
     """serve.yaml served, with a free port, two replicas, and as little to compute as there may be."""
     config = copy.deepcopy(config)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     config["http_options"]["port"] = port
     config["proxy_location"] = "HeadOnly"  # both nodes are one machine, which has this port once
     (application,) = config["applications"]

@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,8 @@ from pathlib import Path
 import httpx
 import playwright
 from markdown_it import MarkdownIt
+
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(
@@ -116,9 +117,7 @@ class Reader:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self._server: subprocess.Popen[bytes] | None = None
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         for name in ("app", "model_export", "deploy", "pyproject.toml", "requirements.lock"):

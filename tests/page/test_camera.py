@@ -30,7 +30,7 @@ def test_a_photograph_is_taken_and_the_camera_goes_off(filming):
     page.get_by_role("button", name="Use the camera").click()
     dialog = page.get_by_role("dialog", name="Camera")
     expect(dialog.get_by_role("button", name="Take the photograph")).to_be_focused()
-    wait_until(page, "document.querySelector('#camera-video').videoWidth > 0")
+    wait_until(page, "document.querySelector('#camera-video').readyState >= HTMLMediaElement.HAVE_CURRENT_DATA")
     page.evaluate("window.tracks = document.querySelector('#camera-video').srcObject.getTracks()")
     page.keyboard.press("Enter")
     expect(dialog).to_be_hidden()
