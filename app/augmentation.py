@@ -134,7 +134,7 @@ async def make(service: Service, name: str, photo: bytes | Refused, job: Job) ->
         if isinstance(photo, Refused):
             raise photo
         async with service.variants(photo, job.parameters.model_copy(update={"seed": seed})) as variants:
-            pairs = [pair async for batch in variants.files() for pair in batch]
+            pairs = await variants.all_files()
         if not pairs:
             raise BandEmpty("No variant was found inside the band.")
     except UNUSABLE as error:

@@ -181,8 +181,7 @@ class Batcher:
 
     async def run(self, *rows: Array, deadline: float = math.inf) -> Rows:
         """Compute all rows; see `stream`."""
-        parts = [part async for part in self.stream(*rows, deadline=deadline)]
-        return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+        return _joined([part async for part in self.stream(*rows, deadline=deadline)])
 
     async def stream(self, *rows: Array, deadline: float = math.inf) -> AsyncIterator[Rows]:
         """Compute rows [k, ...]; yields them in order, some at a time, as batches come back.
@@ -210,7 +209,13 @@ class Batcher:
                 if isinstance(result, Exception):
                     raise result
                 done += len(result[0])
-                yield result
+                # What else has come back by now goes along: a step of the event loop each would cost more.
+                ready = [result]
+                while isinstance(more := job.results.get(done), tuple):
+                    del job.results[done]
+                    ready.append(more)
+                    done += len(more[0])
+                yield result if len(ready) == 1 else _joined(ready)
         finally:
             job.gone = True
 
@@ -272,10 +277,15 @@ class Batcher:
         count = sum(map(len, pieces))
         self._observe(self.name, count)
         size = next(size for size in self._sizes if size >= count)  # a retried piece may need filling
-        columns = [np.concatenate(column) for column in zip(*(piece.rows for piece in pieces), strict=True)]
+        columns = _joined([piece.rows for piece in pieces])
         # Padding repeats a real row, so that it cannot bring values the network has never seen.
         padded = [np.concatenate([column, column[:1].repeat(size - count, 0)]) for column in columns]
         outputs = await asyncio.get_running_loop().run_in_executor(self._executor, self._compute, *padded)
         ends = np.cumsum([len(piece) for piece in pieces]).tolist()
         starts = [0, *ends[:-1]]
         return [tuple(output[start:end] for output in outputs) for start, end in zip(starts, ends, strict=True)]
+
+
+def _joined(parts: Sequence[Rows]) -> Rows:
+    """Rows behind each other."""
+    return tuple(np.concatenate(column) for column in zip(*parts, strict=True))

@@ -109,7 +109,7 @@ class Variant:
 
 @dataclass
 class Variants:
-    """The answer to a request for variants; iterate over `batches` or `files`, or take the `sheet`, once.
+    """The answer to a request for variants; take `batches`, `files`, `all_files` or the `sheet`, once.
 
     Attributes:
         id: digest of input, parameters and model version: the same request has the same id, and the same bytes.
@@ -156,8 +156,18 @@ class Variants:
     async def files(self) -> AsyncIterator[list[tuple[Variant, bytes]]]:
         """Variants with their image files, in order, some at a time, as they are made."""
         async for batch in self.batches():
-            files = await self.in_thread(partial(self._write, [variant.pixels for variant in batch]))
-            yield list(zip(batch, files, strict=True))
+            yield await self._with_files(batch)
+
+    async def all_files(self) -> list[tuple[Variant, bytes]]:
+        """All variants with their image files, in order; files are written side by side, and while others are made."""
+        writing: list[asyncio.Task[list[tuple[Variant, bytes]]]] = []
+        try:
+            async for batch in self.batches():
+                writing.append(asyncio.create_task(self._with_files(batch)))  # noqa: PERF401 - known if making fails
+            return [pair for pairs in await asyncio.gather(*writing) for pair in pairs]
+        finally:
+            for task in writing:
+                task.cancel()
 
     async def sheet(self, columns: int | None = None) -> tuple[list[Variant], bytes | None]:
         """All variants, and one image file with all of them side by side; None where a search found nothing."""
@@ -171,6 +181,10 @@ class Variants:
     async def in_thread(self, work: Callable[[], T]) -> T:
         """Do something with the variants in the image threads, within the request's deadline."""
         return await self._service.in_thread(work, self._deadline)
+
+    async def _with_files(self, batch: list[Variant]) -> list[tuple[Variant, bytes]]:
+        files = await self.in_thread(partial(self._write, [variant.pixels for variant in batch]))
+        return list(zip(batch, files, strict=True))
 
     def _write(self, images: list[Bytes]) -> list[bytes]:
         picture, mark = self._picture, self._service.settings.mark

@@ -85,8 +85,7 @@ async def in_process(service: Service, photo: bytes, clients: int, images: int, 
         nonlocal done
         while time.perf_counter() - start < seconds:
             async with service.variants(photo, parameters) as variants:
-                async for batch in variants.files():
-                    done += len(batch)
+                done += len(await variants.all_files())
 
     await asyncio.gather(*(client() for _ in range(clients)))
     return done / (time.perf_counter() - start)

@@ -69,7 +69,7 @@ async def _whole(
             if data is None:
                 raise ProblemError(problems.BAND_EMPTY, "Widen the band, or ask for JSON to see how the search went.")
             return Response(data, media_type=form, headers=_headers(variants, made))
-        files = [pair async for batch in variants.files() for pair in batch]
+        files = await variants.all_files()
         headers = _headers(variants, [variant for variant, _ in files])
         if form == ZIP:
             return Response(

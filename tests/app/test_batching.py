@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from app.batching import Batcher, ComputationFailed, DeadlineExceeded, Gate, Overloaded
+from tests.patience import until
 
 POISON, NAN = -1.0, -2.0
 
@@ -209,6 +210,22 @@ def test_free_lanes_share_what_waits_and_its_order_stays() -> None:
             network.late.set()
             (result,) = await job
             assert result[:, 0].tolist() == [2 * value for value in range(8)]
+
+    asyncio.run(scenario())
+
+
+def test_what_has_come_back_comes_together() -> None:
+    network = Uneven()
+
+    async def scenario() -> None:
+        async with batching(network, sizes=(2,), lanes=2) as batcher:
+            parts = batcher.stream(rows(*range(8)))
+            first = asyncio.ensure_future(anext(parts))
+            await asyncio.to_thread(until, lambda: len(network.batches) == 4, "only the first batch was under way")
+            network.late.set()
+            sizes = [len(part) for (part,) in [await first, *[part async for part in parts]]]
+        assert sum(sizes) == 8
+        assert len(sizes) <= 2, "the last batch may have been a moment late"
 
     asyncio.run(scenario())
 
