@@ -28,6 +28,7 @@ class Generator:
         device, threads: see `Network`.
         decoder: which of the decoder's files.
         half: whether its convolutions compute in float16.
+        encoder_threads: as `threads`, for the encoder alone; by default the same.
     """
 
     def __init__(
@@ -37,16 +38,17 @@ class Generator:
         threads: int = 0,
         decoder: str = "decoder.onnx",
         half: bool = False,
+        encoder_threads: int | None = None,
     ) -> None:
         recognizer = recognizer_graph(models)
 
-        def joined(name: str, image: str, half: bool = False) -> Network:
+        def joined(name: str, threads: int, half: bool = False) -> Network:
             path = models / name
-            graph = graphs.scored(path, recognizer, image, half)
+            graph = graphs.scored(path, recognizer, "image", half)
             return Network(path, device, threads, graphs.serialized(graph, wants_cuda(device)))
 
-        self.encoder = joined("encoder.onnx", "image")
-        self.decoder = joined(decoder, "image", half)
+        self.encoder = joined("encoder.onnx", threads if encoder_threads is None else encoder_threads)
+        self.decoder = joined(decoder, threads, half)
         self.recognizer = Recognizer(models, device, threads)
         # ONNX Runtime computes a single row in another order. Rounded to int8 its last digits become levels of a pixel,
         # and what a face looks like must not depend on whether others were drawn with it.

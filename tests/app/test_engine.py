@@ -105,6 +105,17 @@ def test_a_face_in_int8_does_not_depend_on_its_company(threads: int) -> None:
         np.testing.assert_allclose(their_scores, scores[:count], atol=1e-6)
 
 
+def test_several_threads_encode_a_face_to_the_same_bits() -> None:
+    models = Settings().models
+    faces = np.random.default_rng(5).integers(0, 256, (4, 128, 128, 3), np.uint8)
+    alone, *others = (Generator(models, "cpu", 1, encoder_threads=threads) for threads in (1, 2, 3))
+    for count in (1, 2, 4):
+        expected = alone.encode(faces[:count])
+        for generator in others:
+            for one, other in zip(expected, generator.encode(faces[:count]), strict=True):
+                assert np.array_equal(one, other)
+
+
 def test_int8_draws_the_same_faces() -> None:
     models = Settings().models
     identities = np.random.default_rng(3).standard_normal((8, 70), np.float32)
