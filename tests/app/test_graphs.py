@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from app import graphs
+from app.faces import recognizer_graph
 from app.generator import CONTROL_SIZE, Generator
 from app.runtime import Network
 from app.settings import Settings
@@ -82,18 +84,51 @@ def prelu(slope: np.ndarray) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
 
 
-def run(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
-    (y,) = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, {"x": x})
-    return np.asarray(y)
+def run(model: onnx.ModelProto, x: np.ndarray) -> list[np.ndarray]:
+    return ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, {"x": x})
 
 
-def test_prelu_is_the_same_as_convolutions_whatever_its_slope() -> None:
-    model = prelu(np.array([-9.5, 0.25, 8.5]).reshape(3, 1, 1))
+@pytest.mark.parametrize("slopes", [(-9.5, 0.25, 8.5), (0, 1, 1.001)])
+def test_prelu_is_the_same_as_convolutions_whatever_its_slope(slopes: tuple[float, ...]) -> None:
+    model = prelu(np.array(slopes).reshape(3, 1, 1))
     rewritten = graphs.convolved_prelu(model)
     assert [node.op_type for node in model.graph.node] == ["Cast", "PRelu"], "the original stays as it was"
     assert "PRelu" not in [node.op_type for node in rewritten.graph.node]
     x = np.random.default_rng(0).normal(size=(2, 3, 4, 5)).astype(np.float32)
-    np.testing.assert_allclose(run(rewritten, x), run(model, x), atol=1e-5)
+    np.testing.assert_allclose(run(rewritten, x)[0], run(model, x)[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_what_prelu_leaves_to_the_convolutions_that_follow_is_done_there(groups: int) -> None:
+    random = np.random.default_rng(1)
+    weights = {
+        "slope": np.array([-3, 0.25, 0.999, 4], np.float32).reshape(4, 1, 1),
+        "wide": random.normal(size=(8, 4 // groups, 3, 3)).astype(np.float32),
+        "narrow": random.normal(size=(2, 4, 1, 1)).astype(np.float32),
+    }
+    graph = helper.make_graph(
+        [
+            helper.make_node("PRelu", ["x", "slope"], ["bent"]),
+            helper.make_node("Conv", ["bent", "wide"], ["y"], group=groups, pads=[1, 1, 1, 1]),
+            helper.make_node("Conv", ["bent", "narrow"], ["z"]),
+        ],
+        "prelu and convolutions",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4, 5, 6])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("y", "z")],
+        [numpy_helper.from_array(value, name) for name, value in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    rewritten = graphs.convolved_prelu(model)
+    assert [node.op_type for node in rewritten.graph.node] == ["Relu", "Conv", "Add", "Conv", "Conv"]
+    x = random.normal(size=(2, 4, 5, 6)).astype(np.float32)
+    for found, expected in zip(run(rewritten, x), run(model, x), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_nothing_of_the_recogniser_is_left_to_do_after_prelu(models: Path) -> None:
+    shipped = recognizer_graph(models)
+    counts = [Counter(node.op_type for node in m.graph.node) for m in (shipped, graphs.convolved_prelu(shipped))]
+    assert counts[1] == counts[0] - Counter(PRelu=33) + Counter(Relu=33, Conv=33, Add=33)
 
 
 @pytest.mark.parametrize("shape", [(1,), (3, 4, 5), (4, 1)])
