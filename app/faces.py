@@ -105,7 +105,10 @@ class Detector:
     """
 
     def __init__(self, models: Path, device: Device = "auto", threads: int = 0) -> None:
-        self._near = Network(models / "face_detector_back.onnx", device, threads)
+        near = models / "face_detector_back.onnx"
+        rewritten = None if wants_cuda(device) else graphs.convolved_padding(graphs.read(near)).SerializeToString()
+        self._near = Network(near, device, threads, rewritten)
+        # This one would be slower rewritten.
         self._far = Network(models / "face_detector_full_range.onnx", device, threads)
 
     def __call__(self, image: Image.Image, thorough: bool = False) -> list[Face]:

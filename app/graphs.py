@@ -1,7 +1,7 @@
 """Graph surgery at load: what is shipped stays as it is, what runs is faster.
 
 The recogniser is joined to whatever makes faces, so that they are scored where they were made; and PReLU, which ONNX
-Runtime computes slowly on a CPU, is written as convolutions, which it computes fast.
+Runtime computes slowly on a CPU, is written as convolutions, which it computes fast; so is padding.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ Rewritten = tuple[list[NodeProto], list[TensorProto]]
 OPSET, IR_VERSION = 18, 10
 EMBEDDING, IMAGE = "embedding", "image"
 LEAST_FACTOR = 1e-6
+BLOCK = 16
+"""Channels in a block of ONNX Runtime's layout for convolutions with AVX-512; with AVX2 they are 8."""
 
 
 def recognizer_of_frames(path: Path, rows: NDArray[np.float32], columns: NDArray[np.float32]) -> ModelProto:
@@ -30,7 +32,7 @@ def recognizer_of_frames(path: Path, rows: NDArray[np.float32], columns: NDArray
         path: the shipped network, which takes its own crop [n, t, t, 3] in [-1, 1] and gives vectors of any length.
         rows, columns: [t, s] each: crop = rows @ pixels @ columns.T.
     """
-    network = compose.add_prefix(_read(path), "recognizer/")
+    network = compose.add_prefix(read(path), "recognizer/")
     taken, given = network.graph.input[0].name, network.graph.output[0].name
     embedding_size = network.graph.output[0].type.tensor_type.shape.dim[1].dim_value
     height, width = rows.shape[1], columns.shape[1]
@@ -77,7 +79,7 @@ def scored(path: Path, recognizer: ModelProto, image: str, half: bool = False) -
         image: the network's tensor of faces, an input or an output.
         half: whether the network, not the recogniser, computes in float16 (see `halved`).
     """
-    network = halved(_read(path)) if half else _read(path)
+    network = halved(read(path)) if half else read(path)
     own = [value.name for value in network.graph.output]
     if EMBEDDING in own:
         return network
@@ -107,6 +109,36 @@ def serialized(model: ModelProto, cuda: bool) -> bytes:
     """The model as a session takes it, rewritten for the device."""
     data: bytes = (model if cuda else convolved_prelu(model)).SerializeToString()
     return data
+
+
+def convolved_padding(model: ModelProto) -> ModelProto:
+    """Write padding with more channels as a convolution, and have one follow each pooling, which changes nothing.
+
+    On a CPU, ONNX Runtime computes convolutions in blocks of channels, and what goes between them too: but not padding,
+    nor the pooling of channels that fill no whole block. Whatever their result is added to, and so all that follows,
+    would be turned back and forth between layouts.
+    """
+    inferred = onnx.shape_inference.infer_shapes(model).graph.value_info
+    shapes = {value.name: [size.dim_value for size in value.type.tensor_type.shape.dim] for value in inferred}
+
+    def convolved(node: NodeProto, constants: _Constants) -> Rewritten:
+        if node.op_type not in ("MaxPool", "Pad"):
+            return [node], []
+        x, y = node.input[0], node.output[0]
+        before, after = shapes.get(x, []), shapes.get(y, [])
+        if not len(before) == len(after) == 4 or not before[1] or not after[1]:
+            return [node], []
+        weights = numpy_helper.from_array(np.eye(after[1], before[1], dtype=np.float32)[..., None, None], f"{y}/same")
+        if node.op_type == "MaxPool" and after[1] % BLOCK:
+            node.output[0] = f"{y}/pooled"
+            same = helper.make_node("Conv", [node.output[0], weights.name], [y], kernel_shape=[1, 1])
+            return [node, same], [weights]
+        pads = constants.get(node.input[1]) if node.op_type == "Pad" and len(node.input) == 2 else None
+        if pads is not None and pads.tolist() == [0, 0, 0, 0, 0, after[1] - before[1], 0, 0]:
+            return [helper.make_node("Conv", [x, weights.name], [y], kernel_shape=[1, 1])], [weights]
+        return [node], []
+
+    return _rewritten(model, convolved)
 
 
 def convolved_prelu(model: ModelProto) -> ModelProto:
@@ -234,7 +266,12 @@ def _current(model: ModelProto) -> ModelProto:
     return model
 
 
-def _read(path: Path) -> ModelProto:
+def read(path: Path) -> ModelProto:
+    """A shipped network.
+
+    Raises:
+        ValueError: the file holds none.
+    """
     try:
         return _current(onnx.load(path))
     except Exception as error:  # protobuf and onnx have several, and none of them names the file
