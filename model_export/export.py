@@ -27,11 +27,12 @@ from torch import Tensor, nn
 
 from app.faces import FRAME_SIZE
 from model_export.dataset import FaceSet
-from model_export.finishing import fit_gain, latents, whiten
 from model_export.networks import CONTROL_SIZE, IDENTITY_SIZE, Decoder, Encoder
 from model_export.pretrained import FrozenRecognizer
 from model_export.quantize import closeness, quantize
+from model_export.reach import Gain, Reach, fit, free, held_back, learn, observe
 from model_export.train import TrainConfig
+from model_export.whitening import latents, whiten
 
 OPSET = 18
 MAX_BYTES = 16 * 2**20
@@ -42,6 +43,8 @@ IMAGE_TOLERANCE = 1
 """Largest difference of a pixel, in levels of 255: a value on the edge may round either way."""
 
 WHITENING_FACES = 4000
+OBSERVED_FACES = 7000
+"""To learn what variants look like to the recogniser: the more, the better it is foreseen."""
 CALIBRATION_FACES = 64
 LEAST_FIDELITY = 38.0
 """Of the decoder in int8 to the one in float32, peak signal-to-noise ratio in dB: there a difference is hard to see."""
@@ -56,27 +59,31 @@ THIRD_PARTY = {
 class ServedEncoder(nn.Module):
     """The encoder as it is served: bytes in, the mean of the identity out, and the recogniser's embedding."""
 
-    def __init__(self, encoder: Encoder, recognizer: FrozenRecognizer) -> None:
+    def __init__(self, encoder: Encoder, recognizer: FrozenRecognizer, reach: Reach | None = None) -> None:
         super().__init__()
-        self.encoder, self.recognizer = encoder, recognizer
+        self.encoder, self.recognizer, self.reach = encoder, recognizer, reach
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Faces uint8 [n, 128, 128, 3] -> identities float32 [n, 70], embeddings float32 [n, 192] of unit length."""
         pixels = image.permute(0, 3, 1, 2).float() / 127.5 - 1
         embedding = self.recognizer(pixels)
-        mean, _ = self.encoder(pixels, embedding)
-        return mean, embedding
+        identity, _ = self.encoder(pixels, embedding)
+        if self.reach is not None:
+            identity = self.reach(identity, embedding)
+        return identity, embedding
 
 
 class ServedDecoder(nn.Module):
-    """The decoder as it is served: bytes out."""
+    """The decoder as it is served: bytes out, and controls that reach as far as the identity says."""
 
-    def __init__(self, decoder: Decoder) -> None:
+    def __init__(self, decoder: Decoder, gain: Gain | None = None) -> None:
         super().__init__()
-        self.decoder = decoder
+        self.decoder, self.gain = decoder, gain
 
     def forward(self, identity: Tensor, control: Tensor) -> tuple[Tensor]:
         """Identities [n, 70], controls [n, 10] -> faces uint8 [n, 128, 128, 3]."""
+        if self.gain is not None:
+            control = self.gain(identity, control)
         pixels = (self.decoder(identity, control) + 1) * 127.5
         return (pixels.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1),)
 
@@ -90,7 +97,13 @@ def load_networks(checkpoint: Path, config: TrainConfig) -> tuple[Encoder, Decod
     return encoder, decoder, state["images"]
 
 
-def to_onnx(module: nn.Module, examples: dict[str, Tensor], outputs: list[str], path: Path, trained: str = "") -> None:
+def to_onnx(
+    module: nn.Module,
+    examples: dict[str, Tensor],
+    outputs: list[str],
+    path: Path,
+    trained: str | tuple[str, ...] = "",
+) -> None:
     """Export with a free batch dimension; `trained` begins the names of the weights that are stored as float16.
 
     Raises:
@@ -113,7 +126,7 @@ def to_onnx(module: nn.Module, examples: dict[str, Tensor], outputs: list[str], 
     save(program.model_proto, path, trained)
 
 
-def save(model: onnx.ModelProto, path: Path, trained: str = "") -> None:
+def save(model: onnx.ModelProto, path: Path, trained: str | tuple[str, ...] = "") -> None:
     """Write a graph with a free batch dimension; `trained` begins the names of the weights that are stored as float16.
 
     Raises:
@@ -135,7 +148,7 @@ def save(model: onnx.ModelProto, path: Path, trained: str = "") -> None:
     path.write_bytes(model.SerializeToString())
 
 
-def store_as_half(model: onnx.ModelProto, trained: str = "", minimum: int = 64) -> None:
+def store_as_half(model: onnx.ModelProto, trained: str | tuple[str, ...] = "", minimum: int = 64) -> None:
     """Store large float32 constants as float16, with a cast behind each that is folded away at load.
 
     Only those whose names begin with `trained`.
@@ -210,10 +223,39 @@ def describe(path: Path) -> dict[str, Any]:
 
     return {
         "file": path.name,
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "sha256": digest(path),
         "inputs": shapes(graph.input),
         "outputs": shapes(graph.output),
     }
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def add_facts(
+    checkpoint: Path, out: Path, version: str, facts: dict[str, Any], faces: FaceSet | None
+) -> dict[str, Any] | None:
+    """Put `facts` into the manifest of graphs that were exported of the same already; see `export`.
+
+    Returns:
+        The manifest, or None if the graphs in `out` are of another checkpoint or other faces, or were changed.
+    """
+    path = out / "manifest.json"
+    if not path.exists():
+        return None
+    manifest: dict[str, Any] = json.loads(path.read_text())
+    made_of = [manifest.get("training", {}).get(key) for key in ("checkpoint", "fitted_on_faces")]
+    if made_of != [digest(checkpoint), 0 if faces is None else len(faces)]:
+        return None
+    entries = manifest["files"].values()
+    if not all((out / entry["file"]).exists() and digest(out / entry["file"]) == entry["sha256"] for entry in entries):
+        return None
+    last = {key: manifest.pop(key) for key in ("training", "parity")}
+    manifest |= {"version": version} | facts | last
+    path.write_text(json.dumps(manifest, indent=2) + "\n")
+    return manifest
 
 
 def export(
@@ -234,20 +276,26 @@ def export(
         out: folder to write to; third-party networks are copied there if it is another one.
         version: version of the model, as clients see it.
         facts: `controls`, `thresholds` and `metrics`, as `evaluate` measured them.
-        faces: the training faces, to fit the latent's distribution and the reach of the controls on (see `finishing`).
+        faces: the training faces, to fit the latent's distribution and the reach of the controls on (see `whitening`
+            and `reach`); without them neither is fitted, and there is no decoder in int8.
     """
     out.mkdir(parents=True, exist_ok=True)
     encoder, decoder, images = load_networks(checkpoint, config)
     recognizer = FrozenRecognizer(models / THIRD_PARTY["recognizer"])
-    gain = 1.0
+    reach, gain, foreseen = None, None, None
     if faces is not None:
         whiten(encoder, decoder, latents(encoder, faces, WHITENING_FACES))
+        free(decoder, encoder, torch.randn(16, IDENTITY_SIZE, generator=torch.Generator().manual_seed(0)))
         thresholds = facts.get("thresholds") or json.loads((models / "manifest.json").read_text())["thresholds"]
-        gain = fit_gain(encoder, decoder, recognizer, faces, (thresholds["fmr_1e-3"], thresholds["genuine_median"]))
-    served_encoder, served_decoder = ServedEncoder(encoder, recognizer).eval(), ServedDecoder(decoder).eval()
+        band = thresholds["fmr_1e-3"], thresholds["genuine_median"]
+        observed = observe(encoder, decoder, recognizer, faces, OBSERVED_FACES)
+        reach, gain, foreseen = fit(observed, band, learn(held_back(observed)[1]))
+    served_encoder = ServedEncoder(encoder, recognizer, reach).eval()
+    served_decoder = ServedDecoder(decoder, gain).eval()
     # Similarities are to be the recogniser's own to the last digits, so its weights stay as they are.
-    for network in (encoder, decoder):
-        round_to_half(network)
+    for network in (encoder, decoder, reach, gain):
+        if network is not None:
+            round_to_half(network)
     random = np.random.default_rng(0)
     inputs: dict[str, Any] = {
         "image": lambda n: random.integers(0, 256, (n, FRAME_SIZE, FRAME_SIZE, 3), np.uint8),
@@ -256,7 +304,7 @@ def export(
     }
     parity = {}
     for name, module, trained, takes, gives, tolerance in (
-        ("encoder", served_encoder, "encoder.", ["image"], ["identity", "embedding"], IDENTITY_TOLERANCE),
+        ("encoder", served_encoder, ("encoder.", "reach."), ["image"], ["identity", "embedding"], IDENTITY_TOLERANCE),
         ("decoder", served_decoder, "", ["identity", "control"], ["image"], IMAGE_TOLERANCE),
     ):
         path = out / f"{name}.onnx"
@@ -265,7 +313,8 @@ def export(
         parity[name] = check_parity(module, path, make, tolerance)
     files = {"encoder": "encoder.onnx", "decoder": "decoder.onnx", **THIRD_PARTY}
     if faces is not None:
-        found = latents(encoder, faces, CALIBRATION_FACES, seed=1).float().numpy()
+        rows = np.sort(np.random.default_rng(1).permutation(len(faces))[:CALIBRATION_FACES])
+        found = ort.InferenceSession(out / "encoder.onnx").run(["identity"], {"image": faces.faces[rows]})[0]
         drawn = inputs["identity"](CALIBRATION_FACES)
         parity["decoder_int8"] = write_int8(out, np.concatenate([found, drawn]), inputs["control"])
         files["decoder_int8"] = "decoder_int8.onnx"
@@ -282,10 +331,12 @@ def export(
         "files": {key: describe(out / name) for key, name in files.items()},
         **facts,
         "training": {
+            "checkpoint": digest(checkpoint),
+            "fitted_on_faces": 0 if faces is None else len(faces),
             "faces_seen": images,
             "total_images": config.total_images,
             "weights": config.weights,
-            "control_gain": gain,
+            "similarity_foreseen": foreseen,
         },
         "parity": parity,
     }
@@ -310,15 +361,11 @@ def run(arguments: argparse.Namespace) -> int:
     facts = json.loads(arguments.facts.read_text()) if arguments.facts else {}
     facts = {key: facts[key] for key in ("controls", "thresholds", "metrics") if key in facts}
     config = TrainConfig.load(arguments.folder / "config.json")
-    manifest = export(
-        arguments.folder / "checkpoint.pt",
-        config,
-        arguments.models,
-        arguments.out,
-        arguments.version,
-        facts,
-        FaceSet.open(arguments.data, "train") if arguments.data else None,
-    )
+    checkpoint = arguments.folder / "checkpoint.pt"
+    faces = FaceSet.open(arguments.data, "train") if arguments.data else None
+    manifest = add_facts(checkpoint, arguments.out, arguments.version, facts, faces) if facts else None
+    if manifest is None:
+        manifest = export(checkpoint, config, arguments.models, arguments.out, arguments.version, facts, faces)
     for name, difference in manifest["parity"].items():
         size = (arguments.out / f"{name}.onnx").stat().st_size / 2**20
         like = (

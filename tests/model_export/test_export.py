@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import torch
 
 from model_export import export as exporting
 from model_export.dataset import FaceSet
+from model_export.reach import PORTRAIT_SIZE, Gain, Reach, Surrogate
 from tests.model_export.conftest import MODELS
 from tests.model_export.test_train import TINY, trainer
 
@@ -65,6 +67,62 @@ def test_manifest_names_every_file_with_its_checksum(exported: Path) -> None:
     assert manifest["files"]["decoder"]["inputs"] == {"identity": ["n", 70], "control": ["n", 10]}
     assert manifest["parity"]["encoder"] <= exporting.IDENTITY_TOLERANCE
     assert len(manifest["controls"]) == 10
+
+
+def test_what_was_fitted_on_faces_is_served(face_set: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    learner = trainer(face_set)
+    learner.save(tmp_path / "checkpoint.pt")
+    many = replace(
+        face_set,
+        **{
+            name: np.concatenate([getattr(face_set, name)] * 5)
+            for name in ("faces", "embeddings", "embeddings_mirrored", "clusters", "ages", "genders", "groups", "grey")
+        },
+        names=face_set.names * 5,
+    )
+    torch.manual_seed(0)
+    gain = Gain(Surrogate().eval(), 0.6)
+    gain.slope = -0.1
+    # An untrained decoder does not heed its controls, so there would be nothing to fit.
+    monkeypatch.setattr(exporting, "learn", lambda _: None)
+    monkeypatch.setattr(exporting, "fit", lambda *_: (Reach(), gain, 0.5))
+    monkeypatch.setattr(exporting, "OBSERVED_FACES", 8)
+    monkeypatch.setattr(exporting, "LEAST_FIDELITY", 0)
+    facts = {"thresholds": {"fmr_1e-3": 0.5, "genuine_median": 0.74}}
+    out = tmp_path / "out"
+    manifest = exporting.export(tmp_path / "checkpoint.pt", TINY, MODELS, out, "1", facts, many)
+    assert manifest["training"]["similarity_foreseen"] == 0.5
+    assert manifest["training"]["fitted_on_faces"] == 320
+    assert set(manifest["files"]) >= {"encoder", "decoder", "decoder_int8"}
+    encoder, decoder = (ort.InferenceSession(out / f"{name}.onnx") for name in ("encoder", "decoder"))
+    (identity,) = encoder.run(["identity"], {"image": face_set.faces[:4]})
+    control = np.random.default_rng(0).uniform(-1, 1, (4, 10)).astype(np.float32)
+    (drawn,) = decoder.run(["image"], {"identity": identity, "control": control})
+    # The free entries reach the gain and nothing else: with control 0 they change nothing.
+    other = identity.copy()
+    other[:, PORTRAIT_SIZE:] += 1
+    still = np.zeros_like(control)
+    plain, turned = (decoder.run(["image"], {"identity": given, "control": still})[0] for given in (identity, other))
+    assert np.array_equal(plain, turned)
+    assert drawn.shape == plain.shape
+
+
+def test_facts_are_added_without_another_export_while_everything_is_the_same(
+    exported: Path, tmp_path: Path, face_set: FaceSet
+) -> None:
+    checkpoint = exported.parent / "checkpoint.pt"
+    out = shutil.copytree(exported, tmp_path / "out")
+    before = json.loads((out / "manifest.json").read_text())
+    facts = {"thresholds": {"fmr_1e-3": 0.6}}
+    after = exporting.add_facts(checkpoint, out, "1.2.4", facts, None)
+    assert after == before | {"version": "1.2.4"} | facts
+    assert json.loads((out / "manifest.json").read_text()) == after
+    assert exporting.add_facts(checkpoint, tmp_path, "1", facts, None) is None, "nothing was exported there"
+    assert exporting.add_facts(checkpoint, out, "1", facts, face_set) is None, "it was not fitted on faces"
+    assert exporting.add_facts(exported.parent / "config.json", out, "1", facts, None) is None, "another checkpoint"
+    with (out / "decoder.onnx").open("ab") as file:
+        file.write(b"0")
+    assert exporting.add_facts(checkpoint, out, "1", facts, None) is None, "the graphs were changed"
 
 
 def test_a_graph_that_differs_from_pytorch_is_refused(exported: Path) -> None:

@@ -1,11 +1,8 @@
-"""What is fitted after training and folded into the weights: the latent's distribution, and the controls' reach.
+"""The latent's distribution, fitted after training and folded into the weights.
 
 Training brings the encoder's means only near its prior: their mean is not 0, and their directions vary unequally and
 together. Since the encoder ends and the decoder begins with linear layers, an affine change of the latent goes into
 their weights: what is drawn for a photograph stays what it was, and a random identity becomes a face like the others.
-
-The averaged weights that are exported move less under a control than the weights that were trained against the band. So
-the layer that reads the controls is scaled until most variants of training faces lie in it.
 """
 
 from __future__ import annotations
@@ -15,11 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from model_export.dataset import FaceSet
-from model_export.networks import CONTROL_SIZE, IDENTITY_SIZE, Decoder, Encoder
-from model_export.pretrained import FrozenRecognizer
+from model_export.networks import IDENTITY_SIZE, Decoder, Encoder
 
-GAINS = (1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6)
-"""Of the controls, to choose from."""
 LEAST_VARIANCE = 1e-2
 """Of a direction of the latent: below it noise would be blown up, and with it the error of float16 weights."""
 
@@ -60,49 +54,3 @@ def whiten(encoder: Encoder, decoder: Decoder, means: Tensor) -> None:
         weight = first.weight.double()
         first.bias.add_((weight @ centre).float())
         first.weight.copy_((weight @ widen).float())
-
-
-@torch.no_grad()
-def in_band(
-    encoder: Encoder,
-    decoder: Decoder,
-    recognizer: FrozenRecognizer,
-    faces: FaceSet,
-    band: tuple[float, float],
-    gain: float,
-    count: int = 96,
-    controls: int = 8,
-) -> float:
-    """Share of variants of `count` random faces, under random controls times `gain`, that are in the band."""
-    random = np.random.default_rng(1)
-    chosen = np.sort(random.permutation(len(faces))[:count])
-    drawn = torch.from_numpy(random.uniform(-1, 1, (len(chosen), controls, CONTROL_SIZE)).astype(np.float32)) * gain
-    inside = []
-    for part in torch.arange(len(chosen)).split(8):
-        rows, control = chosen[part], drawn[part]
-        images = torch.from_numpy(faces.faces[rows]).permute(0, 3, 1, 2).float() / 127.5 - 1
-        embedding = torch.from_numpy(faces.embeddings[rows])
-        identity, _ = encoder(images, embedding)
-        variants = decoder(identity.repeat_interleave(controls, 0), control.flatten(0, 1))
-        similarity = (recognizer(variants) * embedding.repeat_interleave(controls, 0)).sum(1)
-        inside.append((similarity >= band[0]) & (similarity <= band[1]))
-    return float(torch.cat(inside).float().mean())
-
-
-@torch.no_grad()
-def fit_gain(
-    encoder: Encoder, decoder: Decoder, recognizer: FrozenRecognizer, faces: FaceSet, band: tuple[float, float]
-) -> float:
-    """Scale the controls in place by the gain that brings most variants into the band; returns that gain.
-
-    Args:
-        encoder, decoder, recognizer: the networks.
-        faces: training faces; held-out ones would flatter the evaluation.
-        band: least and largest cosine of the recogniser between a face and its variant.
-    """
-    rates = {gain: in_band(encoder, decoder, recognizer, faces, band, gain) for gain in GAINS}
-    best = max(rates, key=lambda gain: rates[gain])
-    first = decoder.control_style[0]
-    assert isinstance(first, nn.Linear)
-    first.weight.mul_(best)
-    return best

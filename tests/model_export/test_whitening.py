@@ -1,16 +1,13 @@
-"""Finishing: the pictures stay while the latent becomes standard normal, and controls reach as far as the band."""
+"""Whitening: the pictures stay while the latent becomes standard normal."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from model_export import finishing
 from model_export.dataset import FaceSet
-from model_export.finishing import fit_gain, in_band, latents, whiten
 from model_export.networks import IDENTITY_SIZE, Decoder, Encoder
-from model_export.pretrained import FrozenRecognizer
-from tests.model_export.conftest import MODELS
+from model_export.whitening import latents, whiten
 from tests.model_export.test_train import TINY
 
 
@@ -55,29 +52,3 @@ def test_covariance_becomes_the_identity() -> None:
 def test_too_few_faces_are_refused() -> None:
     with pytest.raises(ValueError, match="too few"):
         whiten(Encoder(TINY.networks), Decoder(TINY.networks), torch.randn(100, IDENTITY_SIZE).double())
-
-
-def test_share_in_band(face_set: FaceSet) -> None:
-    torch.manual_seed(2)
-    encoder, decoder = Encoder(TINY.networks).eval(), Decoder(TINY.networks).eval()
-    for name, parameter in decoder.named_parameters():
-        if name.endswith("control.weight"):
-            torch.nn.init.normal_(parameter, std=0.3)  # an untrained decoder does not heed its controls
-    recognizer = FrozenRecognizer(MODELS / "face_recognizer.onnx")
-
-    def share(low: float, high: float, gain: float = 1.0) -> float:
-        return in_band(encoder, decoder, recognizer, face_set, (low, high), gain, count=20, controls=2)
-
-    assert share(-1, 1) == 1
-    assert share(1.01, 2) == 0
-    assert len({round(share(-1, 0.1, gain), 4) for gain in (0.0, 0.5, 1.0, 3.0)}) > 1
-
-
-def test_controls_are_scaled_to_where_most_variants_are_in_the_band(
-    face_set: FaceSet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    encoder, decoder = Encoder(TINY.networks).eval(), Decoder(TINY.networks).eval()
-    before = decoder.control_style[0].weight.detach().clone()
-    monkeypatch.setattr(finishing, "in_band", lambda *given: 1 - abs(given[-1] - 1.3))
-    assert fit_gain(encoder, decoder, None, face_set, (0.5, 0.7)) == 1.3
-    assert torch.allclose(decoder.control_style[0].weight, before * 1.3)
