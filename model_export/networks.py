@@ -35,7 +35,7 @@ class NetworkConfig:
     decoder: tuple[int, ...] = (384, 320, 256, 128, 64)
     refine: int = 24
     style: int = 128
-    critic: int = 96
+    critic: int = 64
     recover: tuple[int, ...] = (32, 64, 96, 128)
 
 
@@ -124,7 +124,7 @@ class AdaIN(nn.Module):
 
 
 class _UpBlock(nn.Module):
-    """Residual block that doubles the resolution; its first convolution runs before that, at a quarter of the cost."""
+    """Residual block that doubles the resolution; what can runs before that, at a quarter of the cost."""
 
     def __init__(self, channels: int, out: int, style: int) -> None:
         super().__init__()
@@ -134,8 +134,10 @@ class _UpBlock(nn.Module):
 
     def forward(self, x: Tensor, identity: Tensor, control: Tensor) -> Tensor:
         y = self.first(F.leaky_relu(self.first_norm(x, identity, control), 0.2))
+        # Repeating pixels changes no statistics, so the norm too comes before it.
+        y = F.leaky_relu(self.second_norm(y, identity, control), 0.2)
         x, y = (F.interpolate(value, scale_factor=2.0, mode="nearest") for value in (self.skip(x), y))
-        return (x + self.second(F.leaky_relu(self.second_norm(y, identity, control), 0.2))) * 0.5**0.5
+        return (x + self.second(y)) * 0.5**0.5
 
 
 class Decoder(nn.Module):
@@ -192,12 +194,8 @@ class Discriminator(nn.Module):
         )
 
     def forward(self, features: list[Tensor]) -> Tensor:
-        """Feature maps, one [n, channels, h, w] a stage, of unit length over the channels -> logits [n, stages]."""
-        # Scaled so that one entry is of order 1, whatever the number of channels.
-        logits = [
-            head(value * value.shape[1] ** 0.5).float().mean((1, 2, 3))
-            for head, value in zip(self.heads, features, strict=True)
-        ]
+        """Feature maps with entries of order 1, one [n, channels, h, w] a stage -> logits [n, stages]."""
+        logits = [head(value).float().mean((1, 2, 3)) for head, value in zip(self.heads, features, strict=True)]
         return torch.stack(logits, dim=1)
 
 

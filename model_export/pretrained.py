@@ -212,10 +212,39 @@ class PerceptualFeatures(nn.Module):
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1) * 2 - 1)
         self.register_buffer("deviation", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1) * 2)
         self.requires_grad_(False)
+        self.channels = [value.shape[1] for value in self.raw(torch.zeros(1, 3, size, size))]
+        for index, count in enumerate(self.channels):
+            self.register_buffer(f"scale_{index}", torch.ones(1, count, 1, 1))
+            self.register_buffer(f"spread_{index}", torch.ones(count))
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Images [n, 3, h, w] in [-1, 1] -> one map [n, channels, h', w'] a stage, of unit length over the channels."""
-        return [F.normalize(value, dim=1, eps=1e-4) for value in self.raw(images)]
+        return self.unit(self.raw(images))
+
+    @staticmethod
+    def unit(maps: list[Tensor]) -> list[Tensor]:
+        """Raw maps, brought to unit length over the channels: what is there, however faint."""
+        return [F.normalize(value, dim=1, eps=1e-4) for value in maps]
+
+    def scaled(self, maps: list[Tensor]) -> list[Tensor]:
+        """Raw maps, each channel brought to a mean square of 1 over faces: how much is there as well."""
+        return [value * self.get_buffer(f"scale_{index}") for index, value in enumerate(maps)]
+
+    def pooled(self, maps: list[Tensor]) -> list[Tensor]:
+        """Scaled maps -> their means over the places, [n, channels] a stage, brought to a deviation of 1 over faces."""
+        return [value.mean((2, 3)) * self.get_buffer(f"spread_{index}") for index, value in enumerate(maps)]
+
+    @torch.no_grad()
+    def fit(self, images: Tensor) -> None:
+        """Take these training faces [n, 3, h, w] for what is usual in `scaled` and in `pooled`."""
+        seen = [
+            [(value.square().mean((2, 3)), value.mean((2, 3))) for value in self.raw(part)] for part in images.split(64)
+        ]
+        for index, parts in enumerate(zip(*seen, strict=True)):
+            squares, means = (torch.cat(values) for values in zip(*parts, strict=True))
+            scale = torch.rsqrt(squares.mean(0) + 1e-6)
+            self.get_buffer(f"scale_{index}").copy_(scale.view(1, -1, 1, 1))
+            self.get_buffer(f"spread_{index}").copy_(1 / ((means * scale).std(0) + 1e-3))
 
     def raw(self, images: Tensor) -> list[Tensor]:
         """The same maps as they leave the network."""

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from app.faces import FRAME_SIZE
 from model_export import losses
 from model_export.dataset import FaceSet
+from model_export.exported import forget_noise, restore
 from model_export.networks import (
     CONTROL_SIZE,
     IDENTITY_SIZE,
@@ -82,7 +83,11 @@ class TrainConfig:
         default_factory=lambda: {
             "pixel": 8.0,
             "perceptual": 6.0,
+            "texture": 1.0,
+            "variant_texture": 1.0,
             "identity": 2.0,
+            "evenness": 0.0,
+            "matching": 1.0,
             "band": 6.0,
             "adversarial": 0.4,
             "mutual_information": 0.3,
@@ -93,6 +98,7 @@ class TrainConfig:
             "divergence": 2e-3,
             "moments": 0.1,
             "second_identity": 0.0,
+            "second_evenness": 0.0,
             "second_band": 0.0,
         }
     )
@@ -129,6 +135,21 @@ class TrainConfig:
         return 0.5 ** (batch / max(self.ema_share * images, batch))
 
 
+OF_RECONSTRUCTION = {
+    "pixel",
+    "perceptual",
+    "texture",
+    "identity",
+    "evenness",
+    "matching",
+    "second_identity",
+    "second_evenness",
+    "divergence",
+    "moments",
+}
+"""The losses that there are in the warm-up too."""
+
+
 class Trainer:
     """The networks, their optimisers and one step of training."""
 
@@ -146,10 +167,8 @@ class Trainer:
             self.second.fit(self.to_images(faces.faces[:: max(1, len(faces) // 1000)]))
         elif config.weights["second_identity"] or config.weights["second_band"]:
             raise ValueError("losses of a second recogniser are asked for: name its file, --second-recognizer")
-        with torch.no_grad():
-            channels = [
-                value.shape[1] for value in self.perceptual(torch.zeros(1, 3, FRAME_SIZE, FRAME_SIZE).to(device))
-            ]
+        self.perceptual.fit(self.to_images(faces.faces[:: max(1, len(faces) // 500)]))
+        channels = self.perceptual.channels
         self.encoder, self.decoder = Encoder(config.networks), Decoder(config.networks)
         self.recovery, self.discriminator = ControlRecovery(config.networks), Discriminator(config.networks, channels)
         self.averaged_encoder, self.averaged_decoder = Encoder(config.networks), Decoder(config.networks)
@@ -200,6 +219,17 @@ class Trainer:
         self.generator_optimiser.load_state_dict(state["optimisers"][0])
         self.discriminator_optimiser.load_state_dict(state["optimisers"][1])
         self.images = state["images"]
+
+    def start_from(self, folder: Path) -> None:
+        """Begin with the encoder and the decoder that were exported to `folder`; discriminator and Q begin anew."""
+        for nets, name in (
+            ((self.encoder, self.averaged_encoder), "encoder"),
+            ((self.decoder, self.averaged_decoder), "decoder"),
+        ):
+            for net in nets:
+                restore(net, folder / f"{name}.onnx", f"{name}.")
+        for net in (self.encoder, self.averaged_encoder):
+            forget_noise(net)
 
     # -- data ----------------------------------------------------------------------------------------------------
 
@@ -264,9 +294,9 @@ class Trainer:
         source, embedding = self.batch()
         terms, features, real = self._generator_losses(source, embedding, random, everything)
         # Losses outside the warm-up fade in; the reconstruction is there from the start.
-        always = {"pixel", "perceptual", "identity", "second_identity", "divergence", "moments"}
         total = sum(
-            value * config.weights[name] * (1.0 if name in always else everything) for name, value in terms.items()
+            value * config.weights[name] * (1.0 if name in OF_RECONSTRUCTION else everything)
+            for name, value in terms.items()
         )
         self.generator_optimiser.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[union-attr]
@@ -309,21 +339,32 @@ class Trainer:
         with self._frozen():
             seen = jitter(images, zoom[which], shift[which], FRAME_SIZE)
             embeddings = self.recognizer(seen[: count + 2 * pairs])
-            features = self.perceptual(jitter(images, zoom[which], shift[which], config.perceptual_size))
+            raw = self.perceptual.raw(jitter(images, zoom[which], shift[which], config.perceptual_size))
+            features, drawn = self.perceptual.unit(raw), self.perceptual.scaled(raw)
+            with torch.no_grad():
+                raw = self.perceptual.raw(jitter(source, zoom, shift, config.perceptual_size))
+                wanted, real = self.perceptual.unit(raw), self.perceptual.scaled(raw)
+        with self._autocast():  # all of its convolutions are dense
             others = self.second(seen[: count + 2 * pairs]) if self.second else None
             with torch.no_grad():
                 other = self.second(source) if self.second else None
-                real = self.perceptual(jitter(source, zoom, shift, config.perceptual_size))
         of_reconstruction = [value[:count] for value in features]
         terms = {
             "pixel": losses.pixel(reconstruction, source),
-            "perceptual": losses.perceptual(of_reconstruction, real),
+            "perceptual": losses.perceptual(of_reconstruction, wanted),
+            "texture": losses.texture([value[:count] for value in drawn], real, cells=4),
             "identity": losses.identity(embeddings[:count], embedding),
+            "evenness": losses.evenness(embeddings[:count], embedding),
+            "matching": losses.matching(
+                self.perceptual.pooled([value[: count + 2 * pairs] for value in drawn]),
+                self.perceptual.pooled([torch.cat([value, value[varied]]) for value in real]),
+            ),
             "divergence": losses.divergence(mean, log_variance),
             "moments": losses.moments(mean, log_variance),
         }
         if others is not None and other is not None:
             terms["second_identity"] = losses.identity(others[:count], other)
+            terms["second_evenness"] = losses.evenness(others[:count], other)
         if pairs:
             of_variant = [value[count : count + 2 * pairs] for value in features]
             first, second = ([value[part] for value in of_variant] for part in (slice(pairs), slice(pairs, None)))
@@ -332,13 +373,18 @@ class Trainer:
             spread = (control[:pairs] - control[pairs:]).square().mean(1).sqrt()
             with self._autocast():
                 recovered = self.recovery(variant, reconstruction[varied])
-                logits = self.discriminator(features)
+                logits = self.discriminator(drawn)
                 with torch.no_grad():
                     real_logits = self.discriminator(real)
                     real_logits = real_logits[which]
                 cycle, _ = self.encoder(variant, embeddings[count:])
             change = self.probe(of_variant) - self.probe([value[varied] for value in of_reconstruction])
+            varied_wanted = [value[varied] for value in real]
             terms |= {
+                # The whole picture's statistics: features may move, and what a face is made of stays.
+                "variant_texture": losses.texture(
+                    [value[count : count + 2 * pairs] for value in drawn], varied_wanted, cells=1
+                ),
                 "adversarial": losses.adversarial(logits, real_logits),
                 "band": losses.band(similarity, low, high),
                 "mutual_information": losses.mutual_information(recovered[0], recovered[1], control),
@@ -350,7 +396,7 @@ class Trainer:
             if others is not None and other is not None:
                 walls = losses.corridor(control, config.second_low, config.second_high)
                 terms["second_band"] = losses.band((others[count:] * other[varied]).sum(1), *walls)
-        return terms, features, real
+        return terms, drawn, real
 
     def _discriminator_step(self, real: list[Tensor], fake: list[Tensor]) -> dict[str, Tensor]:
         config, count = self.config, len(real[0])
@@ -456,6 +502,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `train`."""
     parser.add_argument("data", type=Path, help="a folder that `prepare` wrote")
     parser.add_argument("folder", type=Path, help="folder of the run; a run that is there already goes on")
+    parser.add_argument(
+        "--start-from", type=Path, metavar="FOLDER", help="exported models to begin a new run with, app/models for one"
+    )
     parser.add_argument("--models", type=Path, default=Path("app/models"), help="where face_recognizer.onnx lies")
     parser.add_argument(
         "--second-recognizer",
@@ -523,6 +572,8 @@ def run(arguments: argparse.Namespace) -> int:
     if checkpoint.exists():
         trainer.load(checkpoint)
     else:
+        if arguments.start_from:
+            trainer.start_from(arguments.start_from)
         fitted = trainer.fit_probe()
         if main_process:
             print("attribute probe, R^2:", {name: round(value, 3) for name, value in fitted.items()}, flush=True)

@@ -55,6 +55,46 @@ def test_feature_distance_is_zero_for_itself_two_for_orthogonal_and_four_for_opp
     assert losses.perceptual([first], [second]).item() == pytest.approx(2)
 
 
+def test_texture_asks_for_as_much_of_a_pattern_and_not_for_its_place() -> None:
+    board = torch.ones(1, 2, 16, 16)
+    board[..., ::2, ::2] = board[..., 1::2, 1::2] = -1
+    flat = torch.zeros_like(board)
+    assert losses.texture([board], [board], 4).item() == 0
+    assert losses.texture([board], [board.roll(1, 3)], 4).item() == pytest.approx(0, abs=1e-6)
+    assert losses.texture([flat], [board], 4).item() == pytest.approx(
+        1, abs=0.02
+    )  # blurred away: deviation 1 is missing
+    assert losses.texture([board + 0.5], [board], 4).item() == pytest.approx(0.5, abs=1e-3)
+
+
+def test_texture_is_local_as_far_as_it_has_cells() -> None:
+    left, right = torch.zeros(1, 1, 16, 16), torch.zeros(1, 1, 16, 16)
+    left[..., :8] = torch.randn(16, 8)
+    right[..., 8:] = left[..., :8]
+    assert losses.texture([left], [right], 1).item() == pytest.approx(0, abs=1e-6)
+    assert losses.texture([left], [right], 4).item() > 0.5
+
+
+def test_matching_sees_what_all_faces_have_too_much_of_and_nothing_else() -> None:
+    target = [torch.randn(64, 5), torch.randn(64, 9)]
+    assert losses.matching([value.flip(0) for value in target], target).item() == pytest.approx(0, abs=1e-9)
+    assert losses.matching([value + 0.5 for value in target], target).item() == pytest.approx(0.25, abs=1e-4)
+
+
+def test_evenness_weighs_the_worst_faces_most() -> None:
+    source = F.normalize(torch.randn(2, 192), dim=1)
+    across = torch.roll(source, 1, 1) - (torch.roll(source, 1, 1) * source).sum(1, keepdim=True) * source
+    across = F.normalize(across, dim=1)
+
+    def at(*cosines: float) -> torch.Tensor:
+        cosine = torch.tensor(cosines)[:, None]
+        return losses.evenness(cosine * source + (1 - cosine**2).sqrt() * across, source)
+
+    assert at(1, 1).item() == pytest.approx(0, abs=1e-6)
+    assert at(0.7, 0.7).item() == pytest.approx(0.09, abs=1e-4)
+    assert at(0.5, 0.9) > at(0.7, 0.7)
+
+
 def test_identity_is_one_minus_cosine() -> None:
     embedding = F.normalize(torch.randn(4, 192), dim=1)
     assert losses.identity(embedding, embedding).item() == pytest.approx(0, abs=1e-6)

@@ -94,6 +94,20 @@ def test_discriminator_gives_one_logit_a_stage() -> None:
         torch.testing.assert_close(value.norm(dim=1), torch.ones_like(value[:, 0]), atol=1e-3, rtol=1e-3)
 
 
+def test_scaled_features_have_a_mean_square_of_one_and_pooled_ones_a_deviation_of_one() -> None:
+    perceptual = PerceptualFeatures(64)
+    images = torch.rand(40, 3, 128, 128, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    images = images * torch.linspace(0.1, 1, 40).view(-1, 1, 1, 1)
+    perceptual.fit(images)
+    scaled = perceptual.scaled(perceptual.raw(images))
+    for value, pooled in zip(scaled, perceptual.pooled(scaled), strict=True):
+        used = value.square().mean((0, 2, 3)) > 0.5  # a channel that such pictures leave at zero stays there
+        assert used.float().mean() > 0.5
+        torch.testing.assert_close(value.square().mean((0, 2, 3))[used], torch.ones(int(used.sum())), atol=0.01, rtol=0)
+        assert pooled.std(0).max() < 1.001
+        assert pooled.std(0).median() > 0.9
+
+
 def test_the_recogniser_rebuilt_in_pytorch_is_the_one_that_is_served(face_set: FaceSet) -> None:
     faces = face_set.faces[:4]
     served = Recognizer(MODELS, "cpu", threads=1)(faces)
