@@ -20,6 +20,7 @@ HEADLINES = (
     ("reconstruction.judge_above_threshold", "the same by the independent recogniser", "percent"),
     ("diversity.ratio", "diversity: distance among variants / between two people", "number"),
     ("realism.kernel_over_floor", "realism: kernel distance / train-against-test floor", "number"),
+    ("realism.judge_kernel_over_floor", "the same in the features of the independent recogniser", "number"),
     ("realism.frechet_over_floor", "realism: Frechet distance / train-against-test floor", "number"),
     ("control_recoverability.r2_worst", "control recoverability: R² of the worst control", "number"),
     ("control_recoverability.r2_mean", "control recoverability: R², mean", "number"),

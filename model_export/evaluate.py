@@ -56,6 +56,8 @@ MORPH_SHARE = 0.5
 """The pixel morphs of a face take shares of its neighbour that grow evenly up to this."""
 LEAST_RESPONSE = 0.5
 """Of a reading per unit of its control, under which the control counts as dead in the rank correlation."""
+JUDGE_REFERENCE = 1000
+"""Of the reference faces, about so many are seen by the second recogniser."""
 SMALL_GROUP = 20
 """Groups of fewer faces are shown, but do not count as the one that is farthest behind."""
 
@@ -312,6 +314,27 @@ class Evaluation:
             entry = self.metrics["realism"][name]
             value = entry["value"]
             entry |= {"aim": "<= 3", "met": None if value is None else value <= 3}
+        if self.judged is not None:
+            # Training saw the features above; these it did not.
+            few = self.reference_rows[:: max(1, len(self.reference_rows) // JUDGE_REFERENCE)]
+            judged = self.studio.judge_faces(np.asarray(self.train.faces[few]))
+            drawn = self.studio.judge_faces(self.firsts)
+            assert judged is not None
+            assert drawn is not None
+            kernel = metrics.KernelDistance(judged)
+            floor_gram = kernel.gram(self.judged)
+            over = self._kernel_over(kernel, kernel.gram(drawn), floor_gram)
+            self.metrics["realism"]["judge_kernel_over_floor"] = over.as_json()
+
+    def _kernel_over(
+        self, kernel: metrics.KernelDistance, gram: tuple[Array, Array], floor_gram: tuple[Array, Array]
+    ) -> Figure:
+        """A kernel distance as a multiple of the floor's."""
+
+        def over(rows: Array) -> float:
+            return kernel.of_rows(*gram, rows) / max(kernel.of_rows(*floor_gram, rows), 1e-12)
+
+        return self._figure(over, np.arange(len(gram[1])), cost=5, centred=True)
 
     def realism(self, images: Bytes) -> dict[str, Figure]:
         """Distances of one picture a face of the wide sample, plain and as multiples of the floor's."""
@@ -320,15 +343,12 @@ class Evaluation:
         gram = kernel.gram(deep)
         rows = np.arange(len(deep))
 
-        def over(rows: Array) -> float:
-            return kernel.of_rows(*gram, rows) / max(kernel.of_rows(*self._floor_gram, rows), 1e-12)
-
         def frechet_over(rows: Array) -> float:
             return frechet(deep[rows]) / max(frechet(self._floor[rows]), 1e-12)
 
         return {
             "kernel_distance": self._figure(lambda rows: kernel.of_rows(*gram, rows), rows, cost=5, centred=True),
-            "kernel_over_floor": self._figure(over, rows, cost=5, centred=True),
+            "kernel_over_floor": self._kernel_over(kernel, gram, self._floor_gram),
             "frechet_distance": self._figure(lambda rows: frechet(deep[rows]), rows, cost=16, centred=True),
             "frechet_over_floor": self._figure(frechet_over, rows, cost=16, centred=True),
         }
