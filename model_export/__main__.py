@@ -1,4 +1,4 @@
-"""The command line: `python -m model_export prepare | train | evaluate | export`."""
+"""The command line: `python -m model_export prepare | train | evaluate | export | retrain`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ COMMANDS = {
     "train": "prepared faces -> weights",
     "evaluate": "weights -> figures and sheets on held-out faces",
     "export": "weights -> ONNX files and their manifest",
+    "retrain": "photographs -> a model to be served: all of the above in turn",
 }
 """Sub-command -> what it does; the module of that name offers `add_arguments(parser)` and `run(args) -> int`."""
 

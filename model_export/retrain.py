@@ -1,0 +1,53 @@
+"""`retrain`: all of it with one command, from photographs to a model that can be served, measured and described.
+
+The other commands one after another. Each goes on where it was stopped, and so does this one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+CARD = Path(__file__).parents[1] / "app" / "models" / "MODEL_CARD.md"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `retrain`."""
+    parser.add_argument("photographs", type=Path, help="folder, tar or zip of photographs with faces; see prepare")
+    parser.add_argument("out", type=Path, help="folder for data, run, models and report")
+    parser.add_argument("--images", type=int, default=200_000, help="faces to see in training")
+    parser.add_argument("--start-from", type=Path, metavar="FOLDER", help="exported models to begin with; see train")
+    parser.add_argument("--judge", type=Path, help="ONNX recogniser that training never saw; see evaluate")
+    parser.add_argument("--version", default="0.1.0", help="version of the model, as clients see it")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the commands in turn; returns 0, or the status of the first that failed."""
+    from model_export.__main__ import main
+
+    out: Path = arguments.out
+    data, trained, models, report = (str(out / name) for name in ("data", "run", "models", "report"))
+    export = ["export", trained, models, "--data", data, "--version", arguments.version]
+    start = ["--start-from", str(arguments.start_from)] if arguments.start_from else []
+    judge = ["--judge", str(arguments.judge)] if arguments.judge else []
+    card = out / "models" / CARD.name
+
+    def keep_card() -> int:
+        if not card.exists():
+            shutil.copy(CARD, card)
+        return 0
+
+    for step in (
+        lambda: main(["prepare", str(arguments.photographs), data]),
+        lambda: main(["train", data, trained, *start, "--set", f"total_images={arguments.images}"]),
+        lambda: main(export),
+        keep_card,
+        lambda: main(["evaluate", data, models, report, "--card", str(card), *judge]),
+        lambda: main([*export, "--facts", str(out / "report" / "evaluation.json")]),
+    ):
+        status: int = step()
+        if status:
+            return status
+    print(f"serve it: LOOKALIKE_MODELS={models} make serve; the tables of {card} are yours, its prose is about ours")
+    return 0

@@ -1,0 +1,69 @@
+"""`retrain`: the commands in their order, and none after one that failed."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from model_export import __main__ as command_line
+from model_export import retrain
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """What was called; nothing is done but that `export` makes its folder."""
+    return record(monkeypatch, failing="")
+
+
+def record(monkeypatch: pytest.MonkeyPatch, failing: str) -> list[list[str]]:
+    called: list[list[str]] = []
+
+    def main(words: list[str]) -> int:
+        called.append(words)
+        if words[0] == "export":
+            Path(words[2]).mkdir(parents=True, exist_ok=True)
+        return 3 if words[0] == failing else 0
+
+    monkeypatch.setattr(command_line, "main", main)
+    return called
+
+
+def arguments(out: Path, *more: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    retrain.add_arguments(parser)
+    return parser.parse_args(["photographs", str(out), *more])
+
+
+def test_every_step_gets_what_the_one_before_it_made(calls: list[list[str]], tmp_path: Path) -> None:
+    data, trained, models, report = (str(tmp_path / name) for name in ("data", "run", "models", "report"))
+    assert retrain.run(arguments(tmp_path, "--images", "500", "--start-from", "app/models", "--version", "2.0.0")) == 0
+    export = ["export", trained, models, "--data", data, "--version", "2.0.0"]
+    card = f"{models}/MODEL_CARD.md"
+    assert calls == [
+        ["prepare", "photographs", data],
+        ["train", data, trained, "--start-from", "app/models", "--set", "total_images=500"],
+        export,
+        ["evaluate", data, models, report, "--card", card],
+        [*export, "--facts", f"{report}/evaluation.json"],
+    ]
+    assert Path(card).read_text(encoding="utf-8") == retrain.CARD.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("failing", "begun"), [("prepare", 1), ("train", 2), ("export", 3), ("evaluate", 4)])
+def test_nothing_follows_a_step_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str, begun: int
+) -> None:
+    calls = record(monkeypatch, failing)
+    assert retrain.run(arguments(tmp_path)) == 3
+    assert len(calls) == begun
+
+
+def test_a_card_that_was_written_is_kept(calls: list[list[str]], tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    card = tmp_path / "models" / "MODEL_CARD.md"
+    card.write_text("ours")
+    assert retrain.run(arguments(tmp_path, "--judge", "judge.onnx")) == 0
+    assert card.read_text() == "ours"
+    assert calls[3][-2:] == ["--judge", "judge.onnx"]
