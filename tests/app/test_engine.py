@@ -105,6 +105,25 @@ def test_a_face_in_int8_does_not_depend_on_its_company(threads: int) -> None:
         np.testing.assert_allclose(their_scores, scores[:count], atol=1e-6)
 
 
+@pytest.mark.skipif(not runtime.wants_cuda("auto"), reason="there is no GPU")
+@pytest.mark.parametrize(("half", "least"), [(False, 50.0), (True, 40.0)])
+def test_cuda_draws_what_the_cpu_draws(half: bool, least: float) -> None:
+    """To so many dB of peak signal-to-noise ratio: what TensorFloat-32 and float16 round is no more than that."""
+    models = Settings().models
+    cpu, cuda = Generator(models, "cpu", 1), Generator(models, "cuda", half=half)
+    random = np.random.default_rng(6)
+    faces = random.integers(0, 256, (4, 128, 128, 3), np.uint8)
+    for one, other in zip(cpu.encode(faces), cuda.encode(faces), strict=True):
+        np.testing.assert_allclose(one, other, atol=0.02)
+    identities, controls = random.standard_normal((8, 70), np.float32), sample_controls(6, 8, 1.0)
+    (images, scores), (their_images, their_scores) = (
+        generator.decode(identities, controls) for generator in (cpu, cuda)
+    )
+    error = np.square(images.astype(np.float64) - their_images).mean()
+    assert 10 * np.log10(255**2 / max(error, 1e-12)) > least
+    np.testing.assert_allclose((scores * their_scores).sum(1), 1, atol=0.02)
+
+
 def test_several_threads_encode_a_face_to_the_same_bits() -> None:
     models = Settings().models
     faces = np.random.default_rng(5).integers(0, 256, (4, 128, 128, 3), np.uint8)
