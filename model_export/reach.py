@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import reduce
 from itertools import pairwise
 
 import numpy as np
@@ -110,7 +111,9 @@ class Gain(nn.Module):
 
     def forward(self, identity: Tensor, control: Tensor) -> Tensor:
         """Identities [n, 70] and controls [n, 10] -> the controls [n, 10] that the decoder is to follow; 0 stays 0."""
-        length = control.square().sum(1, keepdim=True).sqrt()
+        # Entry by entry: how ONNX Runtime sums such short rows depends on where in the batch they lie, and in int8 the
+        # last digit becomes levels of a pixel.
+        length = reduce(torch.add, control.square().split(1, dim=1)).sqrt()
         typical = control * (TYPICAL_LENGTH / length.clamp(min=1e-6))
         least, most = map(math.log, GAINS)
         exponent = torch.zeros_like(length)

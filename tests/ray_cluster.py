@@ -12,6 +12,7 @@ from typing import Any
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
+from ray._common.utils import get_default_ray_temp_dir
 from ray.cluster_utils import Cluster
 
 NODE = {"num_cpus": 2, "object_store_memory": 80 * 2**20, "include_dashboard": False}
@@ -23,6 +24,8 @@ class TwoNodes:
     """The head, and a second node that is there again after each loss."""
 
     def __init__(self, folder: str) -> None:
+        # The cluster's address is noted there, whatever its own folder is, and on a new machine nothing has made it yet.
+        Path(get_default_ray_temp_dir()).mkdir(parents=True, exist_ok=True)
         self._cluster = Cluster(
             initialize_head=True, head_node_args={**NODE, "temp_dir": folder, "_system_config": QUICK}
         )

@@ -13,6 +13,7 @@ from app.generator import CONTROL_SIZE, IDENTITY_SIZE
 from model_export.dataset import FaceSet
 from model_export.exported import START_DEVIATION, restore
 from model_export.networks import Decoder, NetworkConfig
+from model_export.reach import PORTRAIT_SIZE
 from model_export.train import Trainer
 from tests.model_export.conftest import MODELS
 from tests.model_export.test_train import TINY
@@ -39,7 +40,8 @@ def test_a_run_starts_where_the_shipped_model_is_with_a_little_noise(face_set: F
         mean, log_variance = trainer.encoder(image, torch.from_numpy(face_set.embeddings[rows]))
     session = ort.InferenceSession(MODELS / "encoder.onnx")
     served = session.run(["identity"], {"image": face_set.faces[rows]})[0]
-    np.testing.assert_allclose(mean.numpy(), served, atol=5e-3)
+    # The other entries say how far controls reach, not what is drawn.
+    np.testing.assert_allclose(mean[:, :PORTRAIT_SIZE].numpy(), served[:, :PORTRAIT_SIZE], atol=5e-3)
     torch.testing.assert_close(log_variance.exp().sqrt(), torch.full_like(log_variance, START_DEVIATION))
     for mine, averaged in zip(trainer.decoder.parameters(), trainer.averaged_decoder.parameters(), strict=True):
         assert torch.equal(mine, averaged)
