@@ -24,7 +24,7 @@ class TwoNodes:
     """The head, and a second node that is there again after each loss."""
 
     def __init__(self, folder: str) -> None:
-        # The cluster's address is noted there, whatever its own folder is, and on a new machine nothing has made it yet.
+        # The cluster's address is noted there, whatever its own folder is; a new machine does not have it.
         Path(get_default_ray_temp_dir()).mkdir(parents=True, exist_ok=True)
         self._cluster = Cluster(
             initialize_head=True, head_node_args={**NODE, "temp_dir": folder, "_system_config": QUICK}
