@@ -61,13 +61,14 @@ def texture(maps: list[Tensor], target: list[Tensor], cells: int) -> Tensor:
     return torch.stack(distances).mean()
 
 
-def matching(pooled: list[Tensor], target: list[Tensor]) -> Tensor:
-    """Feature matching (Salimans et al. 2016): squared difference of a batch's mean features to its targets' means.
+def matching(bias: list[Tensor], memory: float) -> Tensor:
+    """Feature matching (Salimans et al. 2016): squared difference of drawn faces' mean features to their targets' means.
 
-    What every drawn face has too much or too little of counts; what one has and another lacks does not. Features are
-    [n, channels] a stage, of deviation 1 over faces.
+    What every drawn face has too much or too little of counts; what one has and another lacks does not. `bias` is what
+    `RunningBias.update` gives; its gradient is that of a batch whose means are known as well as those of 1 / (1 - memory)
+    batches.
     """
-    return torch.stack([(a.mean(0) - b.mean(0)).square().mean() for a, b in zip(pooled, target, strict=True)]).mean()
+    return torch.stack([value.square().mean() for value in bias]).mean() / (1 - memory)
 
 
 def _local_statistics(maps: Tensor, cells: int) -> tuple[Tensor, Tensor]:

@@ -199,6 +199,28 @@ class Discriminator(nn.Module):
         return torch.stack(logits, dim=1)
 
 
+class RunningBias(nn.Module):
+    """How the mean features of drawn faces differ from those of their targets, averaged over the last steps.
+
+    A batch of ten faces says little about a mean; what is left of its noise would only pull faces apart.
+    """
+
+    def __init__(self, sizes: list[int]) -> None:
+        super().__init__()
+        for index, size in enumerate(sizes):
+            self.register_buffer(f"mean_{index}", torch.zeros(size))
+
+    def update(self, drawn: list[Tensor], target: list[Tensor], memory: float) -> list[Tensor]:
+        """Count in a batch's features [n, size]; gives the averages [size], with this batch's gradient."""
+        averages = []
+        for index, (a, b) in enumerate(zip(drawn, target, strict=True)):
+            stored = self.get_buffer(f"mean_{index}")
+            average = memory * stored + (1 - memory) * (a.float().mean(0) - b.float().mean(0))
+            stored.copy_(average.detach())
+            averages.append(average)
+        return averages
+
+
 class ControlRecovery(nn.Module):
     """InfoGAN's Q (Chen et al. 2016): which control turned the reconstruction into the variant?
 

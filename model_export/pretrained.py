@@ -23,9 +23,12 @@ from model_export.tensorflow_js import read_manifest
 PERCEPTUAL_STAGES = (0, 2, 4, 10, 15)
 """Blocks of EfficientNet-Lite0 whose outputs are compared: strides 2, 4, 8, 16 and 32."""
 
+POOLED_CELLS = 4
+"""Parts of a side over which `PerceptualFeatures.pooled` averages."""
+
 
 class FrozenRecognizer(nn.Module):
-    """The service's recogniser, rebuilt from its ONNX file: the few operators that a MobileFaceNet needs.
+    """A MobileFaceNet, the service's recogniser for one, rebuilt from its ONNX file: the few operators it needs.
 
     (A general converter would do, but it brings torchvision and with it a whole CUDA build of PyTorch.)
 
@@ -64,7 +67,7 @@ class FrozenRecognizer(nn.Module):
         self.requires_grad_(False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images [n, 3, 128, 128] in [-1, 1] in the face frame -> unit vectors [n, 192], float32."""
+        """Images [n, 3, 128, 128] in [-1, 1] in the face frame -> unit vectors [n, d], float32; 192 for the service's."""
         crop = torch.matmul(torch.matmul(self.rows.to(images.dtype), images), self.columns.to(images.dtype).T)
         return F.normalize(self.embed(crop).float(), dim=1)
 
@@ -216,6 +219,7 @@ class PerceptualFeatures(nn.Module):
         for index, count in enumerate(self.channels):
             self.register_buffer(f"scale_{index}", torch.ones(1, count, 1, 1))
             self.register_buffer(f"spread_{index}", torch.ones(count))
+            self.register_buffer(f"local_spread_{index}", torch.ones(count * POOLED_CELLS**2))
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Images [n, 3, h, w] in [-1, 1] -> one map [n, channels, h', w'] a stage, of unit length over the channels."""
@@ -230,21 +234,31 @@ class PerceptualFeatures(nn.Module):
         """Raw maps, each channel brought to a mean square of 1 over faces: how much is there as well."""
         return [value * self.get_buffer(f"scale_{index}") for index, value in enumerate(maps)]
 
+    @property
+    def pooled_sizes(self) -> list[int]:
+        """Width of each of the tensors of `pooled`."""
+        return self.channels + [count * POOLED_CELLS**2 for count in self.channels]
+
     def pooled(self, maps: list[Tensor]) -> list[Tensor]:
-        """Scaled maps -> their means over the places, [n, channels] a stage, brought to a deviation of 1 over faces."""
-        return [value.mean((2, 3)) * self.get_buffer(f"spread_{index}") for index, value in enumerate(maps)]
+        """Scaled maps -> their means over the picture and over its 4 x 4 parts, of deviation 1 over faces.
+
+        First [n, channels] of each stage, then [n, 16 * channels] of each.
+        """
+        whole, parts = _means(maps)
+        return [value * self.get_buffer(f"spread_{index}") for index, value in enumerate(whole)] + [
+            value * self.get_buffer(f"local_spread_{index}") for index, value in enumerate(parts)
+        ]
 
     @torch.no_grad()
     def fit(self, images: Tensor) -> None:
         """Take these training faces [n, 3, h, w] for what is usual in `scaled` and in `pooled`."""
-        seen = [
-            [(value.square().mean((2, 3)), value.mean((2, 3))) for value in self.raw(part)] for part in images.split(64)
-        ]
-        for index, parts in enumerate(zip(*seen, strict=True)):
-            squares, means = (torch.cat(values) for values in zip(*parts, strict=True))
-            scale = torch.rsqrt(squares.mean(0) + 1e-6)
-            self.get_buffer(f"scale_{index}").copy_(scale.view(1, -1, 1, 1))
-            self.get_buffer(f"spread_{index}").copy_(1 / ((means * scale).std(0) + 1e-3))
+        squares = [[value.square().mean((2, 3)) for value in self.raw(part)] for part in images.split(64)]
+        for index, parts in enumerate(zip(*squares, strict=True)):
+            self.get_buffer(f"scale_{index}").copy_(torch.rsqrt(torch.cat(parts).mean(0) + 1e-6).view(1, -1, 1, 1))
+        means = [_means(self.scaled(self.raw(part))) for part in images.split(64)]
+        for kind, name in enumerate(("spread", "local_spread")):
+            for index, parts in enumerate(zip(*(both[kind] for both in means), strict=True)):
+                self.get_buffer(f"{name}_{index}").copy_(1 / (torch.cat(parts).std(0) + (1e-3, 1e-2)[kind]))
 
     def raw(self, images: Tensor) -> list[Tensor]:
         """The same maps as they leave the network."""
@@ -258,6 +272,12 @@ class PerceptualFeatures(nn.Module):
             if index in self.stages:
                 maps.append(x)
         return maps
+
+
+def _means(maps: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    """Means [n, channels] of maps over all places, and [n, channels * cells] over those of each part."""
+    parts = [F.adaptive_avg_pool2d(value, POOLED_CELLS) for value in maps]
+    return [value.mean((2, 3)) for value in maps], [value.flatten(1) for value in parts]
 
 
 class _Block(nn.Module):

