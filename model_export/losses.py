@@ -62,11 +62,10 @@ def texture(maps: list[Tensor], target: list[Tensor], cells: int) -> Tensor:
 
 
 def matching(bias: list[Tensor], memory: float) -> Tensor:
-    """Feature matching (Salimans et al. 2016): squared difference of drawn faces' mean features to their targets' means.
+    """Feature matching (Salimans et al. 2016): squared difference of mean features, drawn faces to their targets.
 
     What every drawn face has too much or too little of counts; what one has and another lacks does not. `bias` is what
-    `RunningBias.update` gives; its gradient is that of a batch whose means are known as well as those of 1 / (1 - memory)
-    batches.
+    `RunningBias.update` gives. It pulls as hard as one batch would whose means were known as well as those of many.
     """
     return torch.stack([value.square().mean() for value in bias]).mean() / (1 - memory)
 

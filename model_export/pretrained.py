@@ -67,7 +67,7 @@ class FrozenRecognizer(nn.Module):
         self.requires_grad_(False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images [n, 3, 128, 128] in [-1, 1] in the face frame -> unit vectors [n, d], float32; 192 for the service's."""
+        """Images [n, 3, 128, 128] in [-1, 1] in the face frame -> unit vectors [n, d], the service's of 192."""
         crop = torch.matmul(torch.matmul(self.rows.to(images.dtype), images), self.columns.to(images.dtype).T)
         return F.normalize(self.embed(crop).float(), dim=1)
 

@@ -183,8 +183,9 @@ class Trainer:
         self.perceptual = PerceptualFeatures(config.perceptual_size).to(device)
         self.others: dict[str, SecondRecognizer | FrozenRecognizer] = {}
         if second:
-            self.others["second"] = SecondRecognizer(second).to(device)
-            self.others["second"].fit(self.to_images(faces.faces[:: max(1, len(faces) // 1000)]))
+            dlib = SecondRecognizer(second).to(device)
+            dlib.fit(self.to_images(faces.faces[:: max(1, len(faces) // 1000)]))
+            self.others["second"] = dlib
         if third:
             self.others["third"] = FrozenRecognizer(third).to(device)
         for name in ("second", "third"):

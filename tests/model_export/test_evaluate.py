@@ -15,6 +15,9 @@ from model_export.__main__ import main
 from model_export.samples import Looks, Variants, match_jitter, morph, nearest_others, random_controls
 from tests.model_export.conftest import MODELS
 
+# What they share takes long to make: once is enough.
+pytestmark = pytest.mark.xdist_group("evaluate")
+
 BRIGHTNESS = 5
 """The control of the toy decoder that lights the whole picture; the last one does nothing."""
 

@@ -20,6 +20,9 @@ from model_export.reach import PORTRAIT_SIZE, Gain, Reach, Surrogate
 from tests.model_export.conftest import MODELS
 from tests.model_export.test_train import TINY, trainer
 
+# What they share takes long to make: once is enough.
+pytestmark = pytest.mark.xdist_group("export")
+
 
 @pytest.fixture(scope="module")
 def exported(face_set: FaceSet, tmp_path_factory: pytest.TempPathFactory) -> Path:

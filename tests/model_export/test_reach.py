@@ -17,6 +17,9 @@ from model_export.reach import PORTRAIT_SIZE, Gain, Observed, Surrogate
 from tests.model_export.conftest import MODELS
 from tests.model_export.test_train import TINY
 
+# What they share takes long to make: once is enough.
+pytestmark = pytest.mark.xdist_group("reach")
+
 BAND = (0.45, 0.7)
 
 
