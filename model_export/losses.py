@@ -30,21 +30,47 @@ def gradient_penalty(logits: Tensor, inputs: list[Tensor]) -> Tensor:
     return torch.stack([gradient.float().square().sum((1, 2, 3)).mean() for gradient in gradients]).sum()
 
 
-def pixel(image: Tensor, target: Tensor) -> Tensor:
-    """L1 distance at full and at half resolution."""
-    return (image - target).abs().mean() + (F.avg_pool2d(image, 2) - F.avg_pool2d(target, 2)).abs().mean()
+def focus_map(points: Tensor, size: int, strength: float, radius: float = 0.08) -> Tensor:
+    """How much places [1, 1, size, size] of a face count: 1 + strength at points [k, 2] in units of the side, mean 1.
+
+    Gaussians of deviation `radius`, in the same unit. Eyes are a hundredth of a picture, and what one looks at.
+    """
+    grid = (torch.arange(size) + 0.5) / size
+    across = (-(grid[None] - points[:, :1]).square() / (2 * radius**2)).exp()
+    down = (-(grid[None] - points[:, 1:]).square() / (2 * radius**2)).exp()
+    weight = 1 + strength * (down[:, :, None] * across[:, None, :]).amax(0)
+    return (weight / weight.mean())[None, None]
 
 
-def feature_distance(first: list[Tensor], second: list[Tensor]) -> Tensor:
-    """How different two images look, [n]: L2 distance of unit-length features, mean over places and stages (LPIPS)."""
-    return torch.stack([(a - b).float().square().sum(1).mean((1, 2)) for a, b in zip(first, second, strict=True)]).mean(
-        0
+def pixel(image: Tensor, target: Tensor, focus: Tensor | None = None) -> Tensor:
+    """L1 distance at full and at half resolution, at places weighted by a map [1, 1, 128, 128] of mean 1."""
+    return sum(
+        (_weighed((F.avg_pool2d(image, cell) - F.avg_pool2d(target, cell)).abs(), focus).mean() for cell in (1, 2)),
+        torch.zeros((), device=image.device),
     )
 
 
-def perceptual(features: list[Tensor], target: list[Tensor]) -> Tensor:
+def feature_distance(first: list[Tensor], second: list[Tensor], focus: Tensor | None = None) -> Tensor:
+    """How different two images look, [n]: L2 distance of unit-length features, mean over places and stages (LPIPS)."""
+    distances = [
+        _weighed((a - b).float().square().sum(1, keepdim=True), focus).mean((1, 2, 3))
+        for a, b in zip(first, second, strict=True)
+    ]
+    return torch.stack(distances).mean(0)
+
+
+def _weighed(distances: Tensor, focus: Tensor | None) -> Tensor:
+    """Distances [n, c, h, w], each times what its place counts."""
+    return (
+        distances
+        if focus is None
+        else distances * F.adaptive_avg_pool2d(focus, (distances.shape[2], distances.shape[3]))
+    )
+
+
+def perceptual(features: list[Tensor], target: list[Tensor], focus: Tensor | None = None) -> Tensor:
     """Mean feature distance of images and their targets."""
-    return feature_distance(features, target).mean()
+    return feature_distance(features, target, focus).mean()
 
 
 def texture(maps: list[Tensor], target: list[Tensor], cells: int) -> Tensor:

@@ -22,7 +22,7 @@ import torch.distributed as dist
 from PIL import Image
 from torch import Tensor, nn
 
-from app.faces import FRAME_SIZE
+from app.faces import FRAME_POINTS, FRAME_SIZE
 from model_export import losses
 from model_export.dataset import FaceSet
 from model_export.exported import forget_noise, restore
@@ -60,6 +60,7 @@ class TrainConfig:
         age_step: what control 1 at 1 moves apparent age, in standard deviations of the training set's age.
         jitter: largest zoom and shift of what the frozen networks see, as a share of the side.
         second_low, second_high, third_low, third_high: the same similarities for the other recognisers.
+        focus: how much more eyes, nose and mouth count in `pixel` and `perceptual`; 3 for four times as much.
         matching_memory: share of what `matching` knows that a step keeps; 1 / (1 - it) steps are averaged.
         weights: of the losses, by the name of their function; those of the other recognisers need them.
     """
@@ -81,6 +82,7 @@ class TrainConfig:
     third_low: float = 0.52
     third_high: float = 0.70
     matching_memory: float = 0.98
+    focus: float = 0.0
     diversity_limit: float = 0.5
     age_step: float = 0.8
     jitter: float = 0.06
@@ -192,6 +194,8 @@ class Trainer:
             if name not in self.others and any(config.weights[f"{name}_{loss}"] for loss in OF_OTHERS):
                 raise ValueError(f"losses of a {name} recogniser are asked for: name its file, --{name}-recognizer")
         self.perceptual.fit(self.to_images(faces.faces[:: max(1, len(faces) // 500)]))
+        points = torch.tensor(FRAME_POINTS, dtype=torch.float32)
+        self.focus = losses.focus_map(points, FRAME_SIZE, config.focus).to(device)
         channels = self.perceptual.channels
         self.encoder, self.decoder = Encoder(config.networks), Decoder(config.networks)
         self.recovery, self.discriminator = ControlRecovery(config.networks), Discriminator(config.networks, channels)
@@ -376,8 +380,8 @@ class Trainer:
         of_reconstruction = [value[:count] for value in features]
         varied_real = [value[varied] for value in real]
         terms = {
-            "pixel": losses.pixel(reconstruction, source),
-            "perceptual": losses.perceptual(of_reconstruction, wanted),
+            "pixel": losses.pixel(reconstruction, source, self.focus),
+            "perceptual": losses.perceptual(of_reconstruction, wanted, self.focus),
             "texture": losses.texture([value[:count] for value in drawn], real, cells=4),
             "identity": losses.identity(embeddings[:count], embedding),
             "evenness": losses.evenness(embeddings[:count], embedding),

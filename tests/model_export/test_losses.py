@@ -56,6 +56,26 @@ def test_feature_distance_is_zero_for_itself_two_for_orthogonal_and_four_for_opp
     assert losses.perceptual([first], [second]).item() == pytest.approx(2)
 
 
+def test_what_is_in_focus_counts_more_and_the_whole_as_much() -> None:
+    focus = losses.focus_map(torch.tensor([[0.28125, 0.78125], [0.71875, 0.78125]]), 16, 3.0)
+    assert focus.shape == (1, 1, 16, 16)
+    assert focus.mean().item() == pytest.approx(1)
+    assert focus[0, 0, 12, 4] == focus.max()
+    assert focus[0, 0, 0, 8] == focus.min()
+    assert (focus.max() / focus.min()).item() == pytest.approx(4, rel=0.1)
+    torch.testing.assert_close(focus, focus.flip(3))
+    image = faces()
+    assert losses.pixel(image + 0.1, image, focus).item() == pytest.approx(0.2, rel=1e-4)
+    eye, corner = torch.zeros_like(image), torch.zeros_like(image)
+    eye[..., 12, 4] = corner[..., 0, 8] = 1
+    assert losses.pixel(image + eye, image, focus) > 3 * losses.pixel(image + corner, image, focus)
+    features = maps()
+    moved = [value.flip(1) for value in features]
+    torch.testing.assert_close(
+        losses.perceptual(features, moved, torch.ones(1, 1, 16, 16)), losses.perceptual(features, moved)
+    )
+
+
 def test_texture_asks_for_as_much_of_a_pattern_and_not_for_its_place() -> None:
     board = torch.ones(1, 2, 16, 16)
     board[..., ::2, ::2] = board[..., 1::2, 1::2] = -1
