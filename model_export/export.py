@@ -43,7 +43,7 @@ IMAGE_TOLERANCE = 1
 """Largest difference of a pixel, in levels of 255: a value on the edge may round either way."""
 
 WHITENING_FACES = 4000
-OBSERVED_FACES = 7000
+OBSERVED_FACES = 14_000
 """To learn what variants look like to the recogniser: the more, the better it is foreseen."""
 CALIBRATION_FACES = 64
 LEAST_FIDELITY = 38.0
