@@ -85,7 +85,8 @@ async def in_process(service: Service, photo: bytes, clients: int, images: int, 
         nonlocal done
         while time.perf_counter() - start < seconds:
             async with service.variants(photo, parameters) as variants:
-                done += len(await variants.all_files())
+                made = len(await variants.all_files())
+            done += made  # not in one statement with the await: the others count meanwhile
 
     await asyncio.gather(*(client() for _ in range(clients)))
     return done / (time.perf_counter() - start)
