@@ -252,13 +252,20 @@ class PerceptualFeatures(nn.Module):
     @torch.no_grad()
     def fit(self, images: Tensor) -> None:
         """Take these training faces [n, 3, h, w] for what is usual in `scaled` and in `pooled`."""
-        squares = [[value.square().mean((2, 3)) for value in self.raw(part)] for part in images.split(64)]
-        for index, parts in enumerate(zip(*squares, strict=True)):
-            self.get_buffer(f"scale_{index}").copy_(torch.rsqrt(torch.cat(parts).mean(0) + 1e-6).view(1, -1, 1, 1))
-        means = [_means(self.scaled(self.raw(part))) for part in images.split(64)]
-        for kind, name in enumerate(("spread", "local_spread")):
-            for index, parts in enumerate(zip(*(both[kind] for both in means), strict=True)):
-                self.get_buffer(f"{name}_{index}").copy_(1 / (torch.cat(parts).std(0) + (1e-3, 1e-2)[kind]))
+        squares, whole, parts = [], [], []
+        for some in images.split(64):
+            maps = self.raw(some)
+            squares.append([value.square().mean((2, 3)) for value in maps])
+            means = _means(maps)
+            whole.append(means[0])
+            parts.append(means[1])
+        for index in range(len(self.channels)):
+            square, mean, local = (torch.cat([each[index] for each in kind]) for kind in (squares, whole, parts))
+            scale = torch.rsqrt(square.mean(0) + 1e-6)
+            self.get_buffer(f"scale_{index}").copy_(scale.view(1, -1, 1, 1))
+            self.get_buffer(f"spread_{index}").copy_(1 / ((mean * scale).std(0) + 1e-3))
+            local = local * scale.repeat_interleave(POOLED_CELLS**2)
+            self.get_buffer(f"local_spread_{index}").copy_(1 / (local.std(0) + 1e-2))
 
     def raw(self, images: Tensor) -> list[Tensor]:
         """The same maps as they leave the network."""
