@@ -153,7 +153,7 @@ def colour_shift(variant: Tensor, reconstruction: Tensor) -> Tensor:
 
     The cheapest variety is a colour cast. It is not what anybody wants of a look-alike.
     """
-    difference = F.adaptive_avg_pool2d(variant - reconstruction, 8)
+    difference = F.adaptive_avg_pool2d(variant - reconstruction, 16)
     luma = difference.mean(1, keepdim=True)
     return (difference - luma).abs().mean() + luma.mean((2, 3)).abs().mean()
 

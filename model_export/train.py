@@ -58,7 +58,11 @@ class TrainConfig:
         band_low, band_high: the similarities between which variants are pushed.
         diversity_limit: feature distance per unit of control at which more variety earns nothing.
         age_step: what control 1 at 1 moves apparent age, in standard deviations of the training set's age.
-        jitter: largest zoom and shift of what the frozen networks see, as a share of the side.
+        jitter: largest zoom of what the recognisers see, as a share of 1; what every frozen network sees is shifted by
+            up to half of it, as a share of the side.
+        reach: controls of variants are drawn from [-reach, reach]; export may scale those of a face beyond 1.
+        blur: largest half-width in pixels of a triangle that what the recognisers see is smoothed by.
+        light: largest change of contrast, and half of that of each channel's brightness, in what the recognisers see.
         second_low, second_high, third_low, third_high: the same similarities for the other recognisers.
         focus: how much more eyes, nose and mouth count in `pixel` and `perceptual`; 3 for four times as much.
         matching_memory: share of what `matching` knows that a step keeps; 1 / (1 - it) steps are averaged.
@@ -86,6 +90,9 @@ class TrainConfig:
     diversity_limit: float = 0.5
     age_step: float = 0.8
     jitter: float = 0.06
+    blur: float = 0.0
+    light: float = 0.0
+    reach: float = 1.0
     weights: dict[str, float] = field(
         default_factory=lambda: {
             "pixel": 8.0,
@@ -202,7 +209,7 @@ class Trainer:
         self.averaged_encoder, self.averaged_decoder = Encoder(config.networks), Decoder(config.networks)
         self.averaged_encoder.load_state_dict(self.encoder.state_dict())
         self.averaged_decoder.load_state_dict(self.decoder.state_dict())
-        self.bias = RunningBias(self.perceptual.pooled_sizes)
+        self.bias = RunningBias(2 * self.perceptual.pooled_sizes)
         self.probe = AttributeProbe(sum(channels))
         for net in self.networks.values():
             net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -356,7 +363,7 @@ class Trainer:
         with self._autocast():
             mean, log_variance = self.encoder(source, embedding)
             latent = sample_identity(mean, log_variance, normal(count, IDENTITY_SIZE))
-            control = uniform(2 * pairs, CONTROL_SIZE)
+            control = uniform(2 * pairs, CONTROL_SIZE) * config.reach
             identities = torch.cat([latent, latent[varied], normal(randoms, IDENTITY_SIZE)])
             controls = torch.cat(
                 [torch.zeros(count, CONTROL_SIZE, device=device), control, uniform(randoms, CONTROL_SIZE)]
@@ -366,9 +373,14 @@ class Trainer:
 
         zoom, shift = uniform(count, 1) * config.jitter, uniform(count, 2) * config.jitter / 2
         which = torch.cat([torch.arange(count, device=device), varied, torch.arange(randoms, device=device)])
+        # Likeness that a little blur or other light takes away is a pattern for one recogniser; others do not see it.
+        blur, light = 1 + (uniform(count, 1).abs() * config.blur), uniform(count, 4) * config.light
         with self._frozen():
-            seen = jitter(images, zoom[which], shift[which], FRAME_SIZE)
+            seen = jitter(images, zoom[which], shift[which], FRAME_SIZE, blur[which])
+            seen = seen * (1 + light[which, :1, None, None]) + light[which, 1:, None, None] / 2
             embeddings = self.recognizer(seen[: count + 2 * pairs])
+            # By whole pixels: resampling would blur away the finest grain, and what no loss sees grows wild.
+            zoom, shift = torch.zeros_like(zoom), (shift * FRAME_SIZE).round() / FRAME_SIZE
             raw = self.perceptual.raw(jitter(images, zoom[which], shift[which], config.perceptual_size))
             features, drawn = self.perceptual.unit(raw), self.perceptual.scaled(raw)
             with torch.no_grad():
@@ -379,6 +391,8 @@ class Trainer:
             originals = {name: self._recognise(net, source) for name, net in self.others.items()}
         of_reconstruction = [value[:count] for value in features]
         varied_real = [value[varied] for value in real]
+        usual = self.perceptual.pooled(real)
+        shown = self.perceptual.pooled([value[: count + 2 * pairs] for value in drawn])
         terms = {
             "pixel": losses.pixel(reconstruction, source, self.focus),
             "perceptual": losses.perceptual(of_reconstruction, wanted, self.focus),
@@ -386,9 +400,10 @@ class Trainer:
             "identity": losses.identity(embeddings[:count], embedding),
             "evenness": losses.evenness(embeddings[:count], embedding),
             "matching": losses.matching(
+                # Reconstructions and variants apart: what one kind has too much of, the other might lack.
                 self.bias.update(
-                    self.perceptual.pooled([value[: count + 2 * pairs] for value in drawn]),
-                    self.perceptual.pooled([torch.cat(pair) for pair in zip(real, varied_real, strict=True)]),
+                    [value[:count] for value in shown] + ([value[count:] for value in shown] if pairs else []),
+                    usual + ([value[varied] for value in usual] if pairs else []),
                     config.matching_memory,
                 ),
                 config.matching_memory,
@@ -524,18 +539,20 @@ class Trainer:
         return Image.fromarray(grid.cpu().numpy()), figures
 
 
-def jitter(images: Tensor, zoom: Tensor, shift: Tensor, size: int) -> Tensor:
+def jitter(images: Tensor, zoom: Tensor, shift: Tensor, size: int, blur: Tensor | None = None) -> Tensor:
     """Resample images [n, c, s, s] to [n, c, size, size], each zoomed by 1 + zoom [n, 1] and moved by shift [n, 2].
 
-    Separable, so it is two matrix products. The kernel is a triangle, widened where it shrinks; edges are repeated.
+    Separable, so it is two matrix products. The kernel is a triangle, widened where it shrinks, and `blur` [n, 1] >= 1
+    times; edges are repeated.
     """
     side = images.shape[-1]
+    width = max(1.0, side / size) if blur is None else max(1.0, side / size) * blur[:, :, None]
     grid = (torch.arange(size, device=images.device) + 0.5) / size - 0.5
     maps = []
     for axis in (0, 1):
         position = (grid[None] * (1 + zoom) + shift[:, axis : axis + 1] + 0.5) * side - 0.5
         distance = (position.clamp(0, side - 1)[:, :, None] - torch.arange(side, device=images.device)).abs()
-        kernel = (1 - distance / max(1.0, side / size)).clamp(min=0)
+        kernel = (1 - distance / width).clamp(min=0)
         maps.append((kernel / kernel.sum(2, keepdim=True))[:, None])
     return maps[0] @ images @ maps[1].transpose(2, 3)
 

@@ -84,6 +84,15 @@ def test_q_is_blind_to_a_swap_of_colours_of_equal_luminance() -> None:
     assert not torch.allclose(mean, recovery(image, image)[0])
 
 
+def test_q_is_blind_to_speckles() -> None:
+    recovery = ControlRecovery(SMALL)
+    image = torch.rand(2, 3, 128, 128) * 0.2
+    speckles = torch.zeros(4, 4)
+    speckles[::2], speckles[1::2] = 0.5, -0.5
+    for first, second in zip(recovery(image, image), recovery(image + speckles.repeat(32, 32), image), strict=True):
+        torch.testing.assert_close(first, second, atol=1e-4, rtol=1e-4)
+
+
 def test_discriminator_gives_one_logit_a_stage() -> None:
     perceptual = PerceptualFeatures(64)
     features = perceptual(torch.rand(2, 3, 128, 128) * 2 - 1)

@@ -72,6 +72,20 @@ def test_the_reconstruction_gets_better(face_set: FaceSet) -> None:
     assert late < 0.8 * early
 
 
+def test_what_variants_have_too_much_of_is_counted_apart_from_reconstructions(face_set: FaceSet) -> None:
+    learner = trainer(face_set)
+    kinds = len(learner.perceptual.pooled_sizes)
+    for everything in (False, True):
+        while (learner.config.everything(learner.images) > 0) is not everything:
+            learner.step()
+        learner.step()
+        counted = [bool(value.any()) for value in learner.bias.buffers()]
+        assert counted == [True] * kinds + [everything] * kinds
+    of_reconstructions, *_ = learner.bias.buffers()
+    of_variants = learner.bias.get_buffer(f"mean_{kinds}")
+    assert not torch.equal(of_reconstructions, of_variants)
+
+
 def test_every_face_is_seen_once_a_round(face_set: FaceSet) -> None:
     learner = trainer(face_set)
     for start in (0, len(face_set)):
@@ -157,6 +171,15 @@ def test_jitter_without_zoom_is_the_picture_and_with_shift_moves_it() -> None:
     torch.testing.assert_close(moved[1, :, :, :-1], images[1, :, :, 1:], atol=1e-5, rtol=1e-5)
     halved = jitter(images, zero, torch.zeros(2, 2), 16)
     assert halved.mean().item() == pytest.approx(images.mean().item(), abs=0.01)
+
+
+def test_jitter_blurs_each_picture_by_its_own_width() -> None:
+    images = torch.rand(2, 3, 32, 32)
+    zero = torch.zeros(2, 1)
+    same, blurred = jitter(images, zero, torch.zeros(2, 2), 32, torch.tensor([[1.0], [2.5]]))
+    torch.testing.assert_close(same, images[0], atol=1e-5, rtol=1e-5)
+    assert blurred.std() < images[1].std() / 3
+    assert blurred.mean().item() == pytest.approx(images[1].mean().item(), abs=0.01)
 
 
 def test_the_probe_reads_a_label_that_the_features_hold() -> None:
