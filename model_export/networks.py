@@ -7,7 +7,9 @@ the decoder only.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 
 import torch
@@ -251,3 +253,16 @@ def _luminance(images: Tensor) -> Tensor:
 def sample_identity(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
     """The reparametrisation trick (Kingma & Welling 2014): a differentiable draw from the encoder's distribution."""
     return mean + noise * (0.5 * log_variance).exp()
+
+
+def mixed_precision(device: torch.device) -> torch.autocast | nullcontext[None]:
+    """Convolutions and matrix products in bf16, if the device has it: a CPU that has not imitates it, far slower."""
+    if device.type == "cpu" and not _cpu_has_bf16():
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16)
+
+
+@cache
+def _cpu_has_bf16() -> bool:
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from app.faces import EMBEDDING_SIZE
 from model_export.dataset import FaceSet
-from model_export.networks import CONTROL_SIZE, IDENTITY_SIZE, Decoder, Encoder
+from model_export.networks import CONTROL_SIZE, IDENTITY_SIZE, Decoder, Encoder, mixed_precision
 from model_export.pretrained import FrozenRecognizer
 
 FREE_SIZE = 16
@@ -41,7 +41,7 @@ LENGTHS = 1.2, 10**0.5
 GAINS = 0.65, 1.5
 """Least and largest gain for a direction. Beyond, more variants would not come into the band, and the controls of a
 variant could be told less well from its picture."""
-AIM = 0.45
+AIM = 0.42
 """Where in the band variants should lie, 0 at its lower edge and 1 at its upper one."""
 HELD_BACK = 0.1
 """Of the faces: the surrogate does not learn from them, and what it is worth is measured on them."""
@@ -192,30 +192,32 @@ def observe(
     recognizer: FrozenRecognizer,
     faces: FaceSet,
     count: int,
-    each: int = 2,
     seed: int = 2,
 ) -> Observed:
-    """Draw `each` variants of `count` random faces (of all, if there are fewer), and look at them with the recogniser.
+    """Draw a variant of each of `count` random faces (of all, if there are fewer), one of its mirror image, and look.
 
-    Controls are random, the first of each face at full strength and the others more or less.
+    Controls are random, those of the faces at full strength and those of the mirror images more or less. Two rows a
+    face, one after the other: to the networks a mirrored face is another one, and tells more than a second control.
     """
     random = np.random.default_rng(seed)
     chosen = random.permutation(len(faces))[:count]
-    control = random.uniform(-1, 1, (len(chosen), each, CONTROL_SIZE)).astype(np.float32)
-    control[:, 1:] *= random.uniform(*GAINS_OBSERVED, (len(chosen), each - 1, 1)).astype(np.float32)
+    control = random.uniform(-1, 1, (len(chosen), 2, CONTROL_SIZE)).astype(np.float32)
+    control[:, 1:] *= random.uniform(*GAINS_OBSERVED, (len(chosen), 1, 1)).astype(np.float32)
+    controls = torch.from_numpy(control).flatten(0, 1)
     identities, embeddings, variants = [], [], []
     for part in torch.arange(len(chosen)).split(16):
         rows = chosen[part]
-        images = torch.from_numpy(faces.faces[rows]).permute(0, 3, 1, 2).float() / 127.5 - 1
-        embedding = torch.from_numpy(faces.embeddings[rows])
+        pictures = np.stack([faces.faces[rows], faces.faces[rows][:, :, ::-1]], axis=1)
+        known = np.stack([faces.embeddings[rows], faces.embeddings_mirrored[rows]], axis=1)
+        images = torch.from_numpy(pictures).flatten(0, 1).permute(0, 3, 1, 2).float() / 127.5 - 1
+        embedding = torch.from_numpy(known).flatten(0, 1)
         identity, _ = encoder(images, embedding)
-        with torch.autocast(images.device.type, torch.bfloat16):  # twice as fast, and not what limits the surrogate
-            drawn = decoder(identity.repeat_interleave(each, 0), torch.from_numpy(control[part]).flatten(0, 1))
-            seen = recognizer(drawn).unflatten(0, (-1, each))
+        with mixed_precision(images.device):  # twice as fast, and not what limits the surrogate
+            seen = recognizer(decoder(identity, controls[2 * part[0] : 2 * part[-1] + 2]))
         identities.append(identity)
         embeddings.append(embedding)
         variants.append(seen)
-    return Observed(torch.cat(identities), torch.cat(embeddings), torch.from_numpy(control), torch.cat(variants))
+    return Observed(torch.cat(identities), torch.cat(embeddings), controls[:, None], torch.cat(variants)[:, None])
 
 
 def learn(observed: Observed, epochs: int = 60, batch: int = 256, rate: float = 2e-3, seed: int = 0) -> Surrogate:
@@ -306,5 +308,5 @@ def fit(observed: Observed, band: tuple[float, float], surrogate: Surrogate) -> 
 
 def held_back(observed: Observed) -> tuple[Observed, Observed]:
     """The faces to measure on, and those to learn from."""
-    count = max(2, round(HELD_BACK * len(observed.identity)))
+    count = max(2, 2 * round(HELD_BACK * len(observed.identity) / 2))  # a face and its mirror image stay together
     return observed[:count], observed[count:]

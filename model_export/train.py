@@ -35,6 +35,7 @@ from model_export.networks import (
     Encoder,
     NetworkConfig,
     RunningBias,
+    mixed_precision,
     sample_identity,
 )
 from model_export.pretrained import FrozenRecognizer, PerceptualFeatures, SecondRecognizer
@@ -492,8 +493,8 @@ class Trainer:
                 dist.all_reduce(value)
                 value /= self.world
 
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16)
+    def _autocast(self) -> torch.autocast | nullcontext[None]:
+        return mixed_precision(self.device)
 
     def _recognise(self, net: SecondRecognizer | FrozenRecognizer, images: Tensor) -> Tensor:
         # dlib's convolutions are all dense, so it gains by bf16 on the CPU too.

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from app.faces import Recognizer
+from model_export import networks
 from model_export.dataset import FaceSet
 from model_export.networks import (
     AdaIN,
@@ -16,6 +17,7 @@ from model_export.networks import (
     Discriminator,
     Encoder,
     NetworkConfig,
+    mixed_precision,
     sample_identity,
 )
 from model_export.pretrained import FrozenRecognizer, PerceptualFeatures
@@ -155,3 +157,17 @@ def test_sampled_identities_have_the_mean_and_the_variance_asked_for(log_varianc
     sample = sample_identity(torch.full((20_000,), 3.0), torch.full((20_000,), log_variance), torch.randn(20_000))
     assert sample.mean().item() == pytest.approx(3.0, abs=0.05)
     assert sample.var().log().item() == pytest.approx(log_variance, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("capability", "expected"),
+    [({"avx512_bf16": True}, torch.bfloat16), ({"bf16": True}, torch.bfloat16), ({"avx2": True}, torch.float32)],
+)
+def test_bf16_is_used_only_where_the_cpu_has_it(
+    capability: dict[str, bool], expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    networks._cpu_has_bf16.cache_clear()
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capability)
+    with mixed_precision(torch.device("cpu")):
+        assert nn.Linear(4, 4)(torch.zeros(1, 4)).dtype == expected
+    networks._cpu_has_bf16.cache_clear()
