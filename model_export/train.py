@@ -10,6 +10,8 @@ import argparse
 import json
 import math
 import os
+import signal
+import threading
 import time
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -612,8 +614,10 @@ def override(config: TrainConfig, settings: list[str]) -> TrainConfig:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train until the images, the time or the patience run out; returns the exit status."""
+    """Train until the images or the time run out; returns 0, or 143 if SIGTERM stopped it, checkpoint written."""
     started = time.monotonic()
+    told_to_stop = threading.Event()
+    before = signal.signal(signal.SIGTERM, lambda *_: told_to_stop.set())
     if "RANK" in os.environ:  # set by torchrun
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     use_cuda = arguments.device == "cuda" or (arguments.device == "auto" and torch.cuda.is_available())
@@ -656,7 +660,10 @@ def run(arguments: argparse.Namespace) -> int:
         _append(folder / "stats.jsonl", {"images": trainer.images} | figures)
         print(f"{trainer.images} faces:", {name: round(value, 3) for name, value in figures.items()}, flush=True)
 
-    while trainer.images < limit and not _all_agree(time.monotonic() - started > arguments.max_seconds, trainer):
+    def enough() -> bool:
+        return told_to_stop.is_set() or time.monotonic() - started > arguments.max_seconds
+
+    while trainer.images < limit and not _all_agree(enough(), trainer):
         for name, value in trainer.step().items():
             sums.setdefault(name, []).append(value)
         now = time.monotonic()
@@ -681,7 +688,8 @@ def run(arguments: argparse.Namespace) -> int:
         write_look()
     if dist.is_initialized():
         dist.destroy_process_group()
-    return 0
+    signal.signal(signal.SIGTERM, before)
+    return 128 + signal.SIGTERM if told_to_stop.is_set() else 0
 
 
 def _all_agree(stop: bool, trainer: Trainer) -> bool:
