@@ -15,6 +15,7 @@ import datetime
 import hashlib
 import json
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -334,8 +335,7 @@ def export(
             "checkpoint": digest(checkpoint),
             "fitted_on_faces": 0 if faces is None else len(faces),
             "faces_seen": images,
-            "total_images": config.total_images,
-            "weights": config.weights,
+            "settings": asdict(config),
             "similarity_foreseen": foreseen,
         },
         "parity": parity,

@@ -17,6 +17,7 @@ import torch
 from model_export import export as exporting
 from model_export.dataset import FaceSet
 from model_export.reach import PORTRAIT_SIZE, Gain, Reach, Surrogate
+from model_export.train import TrainConfig
 from tests.model_export.conftest import MODELS
 from tests.model_export.test_train import TINY, trainer
 
@@ -96,6 +97,9 @@ def test_what_was_fitted_on_faces_is_served(face_set: FaceSet, tmp_path: Path, m
     manifest = exporting.export(tmp_path / "checkpoint.pt", TINY, MODELS, out, "1", facts, many)
     assert manifest["training"]["similarity_foreseen"] == 0.5
     assert manifest["training"]["fitted_on_faces"] == 320
+    settings = tmp_path / "settings.json"
+    settings.write_text(json.dumps(manifest["training"]["settings"]))
+    assert TrainConfig.load(settings) == TINY, "the next run can be trained as this one was"
     assert set(manifest["files"]) >= {"encoder", "decoder", "decoder_int8"}
     encoder, decoder = (ort.InferenceSession(out / f"{name}.onnx") for name in ("encoder", "decoder"))
     (identity,) = encoder.run(["identity"], {"image": face_set.faces[:4]})
