@@ -68,7 +68,7 @@ def test_a_resumed_run_is_the_same_to_the_last_bit(face_set: FaceSet, tmp_path: 
 
 def test_the_reconstruction_gets_better(face_set: FaceSet) -> None:
     learner = trainer(face_set, replace(TINY, total_images=10_000, learning_rate=2e-3))
-    reports = [learner.step() for _ in range(40)]
+    reports = [learner.step() for _ in range(80)]
     early, late = (np.mean([report["pixel"] for report in part]) for part in (reports[:4], reports[-4:]))
     assert late < 0.8 * early
 
