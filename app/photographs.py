@@ -23,7 +23,7 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 PART_BYTES = 240
 """Longest part of a name; file systems take 255, and something is appended."""
 
-# zipfile raises RuntimeError for an encrypted entry and NotImplementedError, a kind of it, for an exotic one.
+# zipfile raises RuntimeError for an encrypted entry, and a subclass of it for a compression that it does not know.
 _DAMAGE = (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile, RuntimeError, UnicodeDecodeError)
 
 
