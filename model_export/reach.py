@@ -201,23 +201,25 @@ def observe(
     """
     random = np.random.default_rng(seed)
     chosen = random.permutation(len(faces))[:count]
-    control = random.uniform(-1, 1, (len(chosen), 2, CONTROL_SIZE)).astype(np.float32)
-    control[:, 1:] *= random.uniform(*GAINS_OBSERVED, (len(chosen), 1, 1)).astype(np.float32)
-    controls = torch.from_numpy(control).flatten(0, 1)
+    controls = random.uniform(-1, 1, (2 * len(chosen), CONTROL_SIZE)).astype(np.float32)
+    controls[1::2] *= random.uniform(*GAINS_OBSERVED, (len(chosen), 1)).astype(np.float32)
     identities, embeddings, variants = [], [], []
-    for part in torch.arange(len(chosen)).split(16):
-        rows = chosen[part]
-        pictures = np.stack([faces.faces[rows], faces.faces[rows][:, :, ::-1]], axis=1)
+    for start in range(0, len(chosen), 16):
+        rows = chosen[start : start + 16]
+        control = torch.from_numpy(controls[2 * start : 2 * (start + 16)])
+        upright = faces.faces[rows]
+        pictures = np.stack([upright, upright[:, :, ::-1]], axis=1)
         known = np.stack([faces.embeddings[rows], faces.embeddings_mirrored[rows]], axis=1)
         images = torch.from_numpy(pictures).flatten(0, 1).permute(0, 3, 1, 2).float() / 127.5 - 1
         embedding = torch.from_numpy(known).flatten(0, 1)
         identity, _ = encoder(images, embedding)
         with mixed_precision(images.device):  # twice as fast, and not what limits the surrogate
-            seen = recognizer(decoder(identity, controls[2 * part[0] : 2 * part[-1] + 2]))
+            seen = recognizer(decoder(identity, control))
         identities.append(identity)
         embeddings.append(embedding)
         variants.append(seen)
-    return Observed(torch.cat(identities), torch.cat(embeddings), controls[:, None], torch.cat(variants)[:, None])
+    seen_with = torch.from_numpy(controls)[:, None]
+    return Observed(torch.cat(identities), torch.cat(embeddings), seen_with, torch.cat(variants)[:, None])
 
 
 def learn(observed: Observed, epochs: int = 60, batch: int = 256, rate: float = 2e-3, seed: int = 0) -> Surrogate:
