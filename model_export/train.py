@@ -13,7 +13,8 @@ import os
 import signal
 import threading
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -616,8 +617,23 @@ def override(config: TrainConfig, settings: list[str]) -> TrainConfig:
 def run(arguments: argparse.Namespace) -> int:
     """Train until the images or the time run out; returns 0, or 143 if SIGTERM stopped it, checkpoint written."""
     started = time.monotonic()
-    told_to_stop = threading.Event()
-    before = signal.signal(signal.SIGTERM, lambda *_: told_to_stop.set())
+    with _until_terminated() as told_to_stop:
+        _train(arguments, started, told_to_stop)
+    return 128 + signal.SIGTERM if told_to_stop.is_set() else 0
+
+
+@contextmanager
+def _until_terminated() -> Iterator[threading.Event]:
+    """Set by SIGTERM, which does nothing else meanwhile."""
+    told = threading.Event()
+    before = signal.signal(signal.SIGTERM, lambda *_: told.set())
+    try:
+        yield told
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _train(arguments: argparse.Namespace, started: float, told_to_stop: threading.Event) -> None:
     if "RANK" in os.environ:  # set by torchrun
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     use_cuda = arguments.device == "cuda" or (arguments.device == "auto" and torch.cuda.is_available())
@@ -688,8 +704,6 @@ def run(arguments: argparse.Namespace) -> int:
         write_look()
     if dist.is_initialized():
         dist.destroy_process_group()
-    signal.signal(signal.SIGTERM, before)
-    return 128 + signal.SIGTERM if told_to_stop.is_set() else 0
 
 
 def _all_agree(stop: bool, trainer: Trainer) -> bool:
