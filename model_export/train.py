@@ -128,7 +128,18 @@ class TrainConfig:
     @classmethod
     def load(cls, path: Path) -> TrainConfig:
         """Read a `config.json`; unknown keys are an error."""
-        values = json.loads(path.read_text())
+        return cls.of(json.loads(path.read_text()))
+
+    @classmethod
+    def of_models(cls, folder: Path) -> TrainConfig:
+        """What exported models were trained with, as their manifest says; the defaults where it does not."""
+        settings = json.loads((folder / "manifest.json").read_text()).get("training", {}).get("settings")
+        return cls.of(settings) if settings else cls()
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> TrainConfig:
+        """The configuration that `asdict` made `values` of; unknown keys are an error."""
+        values = dict(values)
         networks: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in values["networks"].items()
         }
@@ -136,6 +147,10 @@ class TrainConfig:
         # A run from before a loss was there goes on without it.
         values["weights"] = dict.fromkeys(cls().weights, 0.0) | values["weights"]
         return cls(**values)
+
+    def without(self, other: str) -> TrainConfig:
+        """The same run without the losses of the "second" or the "third" recogniser."""
+        return replace(self, weights=self.weights | {f"{other}_{loss}": 0.0 for loss in OF_OTHERS})
 
     def progress(self, images: int) -> float:
         """Share of the run that `images` faces are, in [0, 1]."""
@@ -566,7 +581,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", type=Path, help="a folder that `prepare` wrote")
     parser.add_argument("folder", type=Path, help="folder of the run; a run that is there already goes on")
     parser.add_argument(
-        "--start-from", type=Path, metavar="FOLDER", help="exported models to begin a new run with, app/models for one"
+        "--start-from",
+        type=Path,
+        metavar="FOLDER",
+        help="exported models to begin a new run with, app/models for one, and the settings they were trained with",
     )
     parser.add_argument("--models", type=Path, default=Path("app/models"), help="where face_recognizer.onnx lies")
     parser.add_argument(
@@ -581,7 +599,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ONNX",
         help="fr_feature.onnx from npm's faceplugin-face-recognition-js, for the losses third_*",
     )
-    parser.add_argument("--config", type=Path, help="a config.json to start from")
+    parser.add_argument("--config", type=Path, help="a config.json to take the settings from")
     parser.add_argument(
         "--set", nargs="*", default=[], metavar="KEY=JSON", help="change settings, weights as weights.NAME"
     )
@@ -646,12 +664,7 @@ def _train(arguments: argparse.Namespace, started: float, told_to_stop: threadin
     folder.mkdir(parents=True, exist_ok=True)
     saved = folder / "config.json"
     checkpoint = folder / "checkpoint.pt"
-    config = (
-        TrainConfig.load(saved if saved.exists() else arguments.config)
-        if saved.exists() or arguments.config
-        else TrainConfig()
-    )
-    config = override(config, arguments.set)
+    config = override(_settings(saved, arguments), arguments.set)
     faces, held_out = (FaceSet.open(arguments.data, split) for split in ("train", "test"))
     trainer = Trainer(config, faces, arguments.models, device, arguments.second_recognizer, arguments.third_recognizer)
     main_process = trainer.rank == 0
@@ -704,6 +717,19 @@ def _train(arguments: argparse.Namespace, started: float, told_to_stop: threadin
         write_look()
     if dist.is_initialized():
         dist.destroy_process_group()
+
+
+def _settings(saved: Path, arguments: argparse.Namespace) -> TrainConfig:
+    """Of the run that goes on; else as `--config` says; else those of the models it starts from; else the defaults."""
+    if saved.exists() or arguments.config:
+        return TrainConfig.load(saved if saved.exists() else arguments.config)
+    if not arguments.start_from:
+        return TrainConfig()
+    config = TrainConfig.of_models(arguments.start_from)
+    for other in ("second", "third"):
+        if not getattr(arguments, f"{other}_recognizer"):
+            config = config.without(other)
+    return config
 
 
 def _all_agree(stop: bool, trainer: Trainer) -> bool:

@@ -41,6 +41,20 @@ def save_prepared(face_set: FaceSet, folder: Path) -> None:
     (folder / "report.json").write_text("{}")
 
 
+def command_line(face_set: FaceSet, folder: Path) -> list[str]:
+    """The words after `train` for a tiny run on these faces, everything in `folder`."""
+    save_prepared(face_set, folder)
+    config = folder / "tiny.json"
+    config.write_text(json.dumps(asdict(TINY)))
+    return [str(folder), str(folder / "run"), "--config", str(config), "--models", str(MODELS), "--device", "cpu"]
+
+
+def parsed(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    train.add_arguments(parser)
+    return parser.parse_args(words)
+
+
 def test_a_resumed_run_is_the_same_to_the_last_bit(face_set: FaceSet, tmp_path: Path) -> None:
     torch.use_deterministic_algorithms(True)
     try:
@@ -113,17 +127,12 @@ def test_a_checkpoint_is_replaced_in_one_move(
 
 
 def test_the_command_trains_stops_resumes_and_leaves_sheets(face_set: FaceSet, tmp_path: Path) -> None:
-    save_prepared(face_set, tmp_path)
-    config = tmp_path / "tiny.json"
-    config.write_text(json.dumps(asdict(TINY)))
-    parser = argparse.ArgumentParser()
-    train.add_arguments(parser)
-    common = [str(tmp_path), str(tmp_path / "run"), "--config", str(config), "--models", str(MODELS), "--device", "cpu"]
+    common = command_line(face_set, tmp_path)
     for limit in (16, 32):
-        assert train.run(parser.parse_args([*common, "--max-images", str(limit)])) == 0
+        assert train.run(parsed(*common, "--max-images", str(limit))) == 0
         state = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
         assert state["images"] == limit
-    assert train.run(parser.parse_args([*common, "--max-seconds", "0"])) == 0
+    assert train.run(parsed(*common, "--max-seconds", "0")) == 0
     lines = [json.loads(line) for line in (tmp_path / "run" / "stats.jsonl").read_text().splitlines()]
     lines = [line for line in lines if "held_out_psnr" in line]  # a slow machine writes others between
     assert [line["images"] for line in lines] == [16, 32, 32]
@@ -134,11 +143,7 @@ def test_the_command_trains_stops_resumes_and_leaves_sheets(face_set: FaceSet, t
 def test_sigterm_stops_the_command_with_its_work_saved(
     face_set: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save_prepared(face_set, tmp_path)
-    config = tmp_path / "tiny.json"
-    config.write_text(json.dumps(asdict(TINY)))
-    parser = argparse.ArgumentParser()
-    train.add_arguments(parser)
+    common = command_line(face_set, tmp_path)
     step = Trainer.step
 
     def step_and_terminate(self: Trainer) -> dict[str, float]:
@@ -149,19 +154,14 @@ def test_sigterm_stops_the_command_with_its_work_saved(
 
     monkeypatch.setattr(Trainer, "step", step_and_terminate)
     before = signal.getsignal(signal.SIGTERM)
-    common = [str(tmp_path), str(tmp_path / "run"), "--config", str(config), "--models", str(MODELS), "--device", "cpu"]
-    assert train.run(parser.parse_args([*common, "--max-images", "1000"])) == 128 + signal.SIGTERM
+    assert train.run(parsed(*common, "--max-images", "1000")) == 128 + signal.SIGTERM
     assert torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["images"] == 3 * TINY.batch
     assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_two_processes_of_torchrun_stay_alike(face_set: FaceSet, tmp_path: Path) -> None:
-    save_prepared(face_set, tmp_path)
-    config = tmp_path / "tiny.json"
-    config.write_text(json.dumps(asdict(TINY)))
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0", "--standalone"]
-    command += ["-m", "model_export", "train", str(tmp_path), str(tmp_path / "run"), "--config", str(config)]
-    command += ["--models", str(MODELS), "--max-images", "32", "--device", "cpu"]
+    command += ["-m", "model_export", "train", *command_line(face_set, tmp_path), "--max-images", "32"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=MODELS.parents[1], timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -186,6 +186,30 @@ def test_settings_can_be_changed_by_name_and_unknown_ones_are_refused(tmp_path: 
     for wrong in ("bach=4", "weights.bend=1", "networks.deep=3"):
         with pytest.raises(ValueError, match="no setting"):
             override(config, [wrong])
+
+
+def test_a_run_that_starts_from_models_takes_the_settings_they_were_trained_with(
+    face_set: FaceSet, tmp_path: Path
+) -> None:
+    settings = json.loads((MODELS / "manifest.json").read_text())["training"]["settings"]
+    settings["networks"] = {name: tuple(v) if isinstance(v, list) else v for name, v in settings["networks"].items()}
+    assert asdict(TrainConfig.of_models(MODELS)) == settings
+    assert any(settings["weights"][f"{other}_band"] for other in ("second", "third"))
+
+    save_prepared(face_set, tmp_path)
+    run = tmp_path / "run"
+    words = [str(tmp_path), str(run), "--models", str(MODELS), "--start-from", str(MODELS), "--device", "cpu"]
+    assert train.run(parsed(*words, "--set", "batch=2", "--max-images", "2")) == 0
+    weights = {
+        name: 0.0 if name.startswith(("second_", "third_")) else weight for name, weight in settings["weights"].items()
+    }
+    found = asdict(TrainConfig.load(run / "config.json"))
+    assert found == settings | {"batch": 2, "weights": weights}
+
+
+def test_models_that_say_nothing_of_their_settings_give_the_defaults(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text("{}")
+    assert TrainConfig.of_models(tmp_path) == TrainConfig()
 
 
 def test_jitter_without_zoom_is_the_picture_and_with_shift_moves_it() -> None:
