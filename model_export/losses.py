@@ -30,15 +30,16 @@ def gradient_penalty(logits: Tensor, inputs: list[Tensor]) -> Tensor:
     return torch.stack([gradient.float().square().sum((1, 2, 3)).mean() for gradient in gradients]).sum()
 
 
-def focus_map(points: Tensor, size: int, strength: float, radius: float = 0.08) -> Tensor:
+def focus_map(points: Tensor, size: int, strengths: Tensor, radius: float = 0.08) -> Tensor:
     """How much places [1, 1, size, size] of a face count: 1 + strength at points [k, 2] in units of the side, mean 1.
 
-    Gaussians of deviation `radius`, in the same unit. Eyes are a hundredth of a picture, and what one looks at.
+    Strengths are [k], or [1] for all. Gaussians of deviation `radius`, in the same unit. Eyes are a hundredth of a
+    picture, and what one looks at.
     """
     grid = (torch.arange(size) + 0.5) / size
     across = (-(grid[None] - points[:, :1]).square() / (2 * radius**2)).exp()
     down = (-(grid[None] - points[:, 1:]).square() / (2 * radius**2)).exp()
-    weight = 1 + strength * (down[:, :, None] * across[:, None, :]).amax(0)
+    weight = 1 + (strengths[:, None, None] * down[:, :, None] * across[:, None, :]).amax(0)
     return (weight / weight.mean())[None, None]
 
 

@@ -68,7 +68,9 @@ class TrainConfig:
         blur: largest half-width in pixels of a triangle that what the recognisers see is smoothed by.
         light: largest change of contrast, and half of that of each channel's brightness, in what the recognisers see.
         second_low, second_high, third_low, third_high: the same similarities for the other recognisers.
-        focus: how much more eyes, nose and mouth count in `pixel` and `perceptual`; 3 for four times as much.
+        focus: how much more eyes, nose and mouth count in `pixel` and `perceptual`; 3 for four times as much. One
+            number, or four: the eye on the picture's left, the one on its right, nose, mouth.
+        mirror: whether the recognisers see half of the faces mirrored.
         matching_memory: share of what `matching` knows that a step keeps; 1 / (1 - it) steps are averaged.
         weights: of the losses, by the name of their function; those of the other recognisers need them.
     """
@@ -90,7 +92,8 @@ class TrainConfig:
     third_low: float = 0.52
     third_high: float = 0.70
     matching_memory: float = 0.98
-    focus: float = 0.0
+    focus: float | tuple[float, ...] = 0.0
+    mirror: bool = False
     diversity_limit: float = 0.5
     age_step: float = 0.8
     jitter: float = 0.06
@@ -144,6 +147,8 @@ class TrainConfig:
             key: tuple(value) if isinstance(value, list) else value for key, value in values["networks"].items()
         }
         values["networks"] = NetworkConfig(**networks)
+        if isinstance(values.get("focus"), list):
+            values["focus"] = tuple(values["focus"])
         # A run from before a loss was there goes on without it.
         values["weights"] = dict.fromkeys(cls().weights, 0.0) | values["weights"]
         return cls(**values)
@@ -221,7 +226,8 @@ class Trainer:
                 raise ValueError(f"losses of a {name} recogniser are asked for: name its file, --{name}-recognizer")
         self.perceptual.fit(self.to_images(faces.faces[:: max(1, len(faces) // 500)]))
         points = torch.tensor(FRAME_POINTS, dtype=torch.float32)
-        self.focus = losses.focus_map(points, FRAME_SIZE, config.focus).to(device)
+        focus = torch.tensor(config.focus, dtype=torch.float32).reshape(-1)
+        self.focus = losses.focus_map(points, FRAME_SIZE, focus).to(device)
         channels = self.perceptual.channels
         self.encoder, self.decoder = Encoder(config.networks), Decoder(config.networks)
         self.recovery, self.discriminator = ControlRecovery(config.networks), Discriminator(config.networks, channels)
@@ -306,8 +312,8 @@ class Trainer:
         images = torch.from_numpy(np.ascontiguousarray(faces)).to(self.device, non_blocking=True)
         return (images.permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
 
-    def batch(self) -> tuple[Tensor, Tensor]:
-        """The faces of the next step, half of them mirrored, and their embeddings."""
+    def batch(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The faces of the next step, half of them mirrored, and their embeddings as they are and the other way."""
         step_images = self.config.batch * self.world
         start = self.images + self.rank * self.config.batch
         rows = [self._row(index) for index in range(start, start + self.config.batch)]
@@ -320,13 +326,16 @@ class Trainer:
                 for row, flip in zip(rows, mirrored, strict=True)
             ]
         )
-        embeddings = np.stack(
-            [
-                (self.faces.embeddings_mirrored if flip else self.faces.embeddings)[row]
-                for row, flip in zip(rows, mirrored, strict=True)
-            ]
+        both = self.faces.embeddings, self.faces.embeddings_mirrored
+        embeddings, other_way = (
+            np.stack([both[int(flip != turned)][row] for row, flip in zip(rows, mirrored, strict=True)])
+            for turned in (False, True)
         )
-        return self.to_images(faces), torch.from_numpy(embeddings).to(self.device)
+        return (
+            self.to_images(faces),
+            torch.from_numpy(embeddings).to(self.device),
+            torch.from_numpy(other_way).to(self.device),
+        )
 
     def _row(self, index: int) -> int:
         """Which face is seen as number `index`: a new permutation each time round the set."""
@@ -347,8 +356,7 @@ class Trainer:
             for group in optimiser.param_groups:
                 group["lr"] = config.rate(self.images) * factor
 
-        source, embedding = self.batch()
-        terms, features, real = self._generator_losses(source, embedding, random, everything)
+        terms, features, real = self._generator_losses(*self.batch(), random, everything)
         # Losses outside the warm-up fade in; the reconstruction is there from the start.
         total = sum(
             value * config.weights[name] * (1.0 if name in OF_RECONSTRUCTION else everything)
@@ -368,7 +376,7 @@ class Trainer:
         return {name: float(value) for name, value in report.items()}
 
     def _generator_losses(
-        self, source: Tensor, embedding: Tensor, random: torch.Generator, everything: float
+        self, source: Tensor, embedding: Tensor, other_way: Tensor, random: torch.Generator, everything: float
     ) -> tuple[dict[str, Tensor], list[Tensor], list[Tensor]]:
         """All terms of encoder, decoder and Q; with them the features of the fakes and of the real faces."""
         config, device, count = self.config, self.device, len(source)
@@ -394,9 +402,12 @@ class Trainer:
         which = torch.cat([torch.arange(count, device=device), varied, torch.arange(randoms, device=device)])
         # Likeness that a little blur or other light takes away is a pattern for one recogniser; others do not see it.
         blur, light = 1 + (uniform(count, 1).abs() * config.blur), uniform(count, 4) * config.light
+        turned = (uniform(count, 1) > 0) & config.mirror
+        target = torch.where(turned, other_way, embedding)
         with self._frozen():
             seen = jitter(images, zoom[which], shift[which], FRAME_SIZE, blur[which])
             seen = seen * (1 + light[which, :1, None, None]) + light[which, 1:, None, None] / 2
+            seen = torch.where(turned[which, :, None, None], seen.flip(3), seen)
             embeddings = self.recognizer(seen[: count + 2 * pairs])
             # By whole pixels: resampling would blur away the finest grain, and what no loss sees grows wild.
             zoom, shift = torch.zeros_like(zoom), (shift * FRAME_SIZE).round() / FRAME_SIZE
@@ -407,7 +418,8 @@ class Trainer:
                 wanted, real = self.perceptual.unit(raw), self.perceptual.scaled(raw)
         others = {name: self._recognise(net, seen[: count + 2 * pairs]) for name, net in self.others.items()}
         with torch.no_grad():
-            originals = {name: self._recognise(net, source) for name, net in self.others.items()}
+            faced = torch.where(turned[:, :, None, None], source.flip(3), source)
+            originals = {name: self._recognise(net, faced) for name, net in self.others.items()}
         of_reconstruction = [value[:count] for value in features]
         varied_real = [value[varied] for value in real]
         usual = self.perceptual.pooled(real)
@@ -416,8 +428,8 @@ class Trainer:
             "pixel": losses.pixel(reconstruction, source, self.focus),
             "perceptual": losses.perceptual(of_reconstruction, wanted, self.focus),
             "texture": losses.texture([value[:count] for value in drawn], real, cells=4),
-            "identity": losses.identity(embeddings[:count], embedding),
-            "evenness": losses.evenness(embeddings[:count], embedding),
+            "identity": losses.identity(embeddings[:count], target),
+            "evenness": losses.evenness(embeddings[:count], target),
             "matching": losses.matching(
                 # Reconstructions and variants apart: what one kind has too much of, the other might lack.
                 self.bias.update(
@@ -437,7 +449,7 @@ class Trainer:
             of_variant = [value[count : count + 2 * pairs] for value in features]
             first, second = ([value[part] for value in of_variant] for part in (slice(pairs), slice(pairs, None)))
             low, high = losses.corridor(control, config.band_low, config.band_high)
-            similarity = (embeddings[count:] * embedding[varied]).sum(1)
+            similarity = (embeddings[count:] * target[varied]).sum(1)
             spread = (control[:pairs] - control[pairs:]).square().mean(1).sqrt()
             with self._autocast():
                 recovered = self.recovery(variant, reconstruction[varied])
@@ -626,7 +638,8 @@ def override(config: TrainConfig, settings: list[str]) -> TrainConfig:
             value = tuple(value) if isinstance(value, list) else value
             config = replace(config, networks=NetworkConfig(**asdict(config.networks) | {key[9:]: value}))
         elif key in known - {"weights", "networks"}:
-            config = replace(config, **{key: value})
+            changed: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value}
+            config = replace(config, **changed)
         else:
             raise ValueError(f"no setting {key!r}; there are {sorted(known)}, weights.NAME and networks.NAME")
     return config

@@ -57,13 +57,15 @@ def test_feature_distance_is_zero_for_itself_two_for_orthogonal_and_four_for_opp
 
 
 def test_what_is_in_focus_counts_more_and_the_whole_as_much() -> None:
-    focus = losses.focus_map(torch.tensor([[0.28125, 0.78125], [0.71875, 0.78125]]), 16, 3.0)
+    focus = losses.focus_map(torch.tensor([[0.28125, 0.78125], [0.71875, 0.78125]]), 16, torch.tensor([3.0]))
     assert focus.shape == (1, 1, 16, 16)
     assert focus.mean().item() == pytest.approx(1)
     assert focus[0, 0, 12, 4] == focus.max()
     assert focus[0, 0, 0, 8] == focus.min()
     assert (focus.max() / focus.min()).item() == pytest.approx(4, rel=0.1)
     torch.testing.assert_close(focus, focus.flip(3))
+    uneven = losses.focus_map(torch.tensor([[0.28125, 0.78125], [0.71875, 0.78125]]), 16, torch.tensor([3.0, 6.0]))
+    assert (uneven[0, 0, 12, 11] / uneven[0, 0, 12, 4]).item() == pytest.approx(7 / 4, rel=0.1)
     image = faces()
     assert losses.pixel(image + 0.1, image, focus).item() == pytest.approx(0.2, rel=1e-4)
     eye, corner = torch.zeros_like(image), torch.zeros_like(image)
