@@ -11,12 +11,14 @@ redrawing lacks is what the latent does not know. But the recogniser's embedding
 - `Reach` puts into the free ones what of the photograph's embedding the other 54 do not tell, in the directions in
   which variants differ most. Over faces they have mean 0 and covariance 1 as the others do, and no correlation with
   them, so that an identity that is drawn at random has a reach as well.
+- `tune` goes on learning, now by what the two are for: how alike a variant and its photograph will be.
 - `Gain` recalls the photograph's embedding from all 70, asks the surrogate how alike the variant would be, and scales
   the control until that is where it should be.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
 from functools import reduce
@@ -129,8 +131,8 @@ class Observed:
 
     Attributes:
         identity, embedding: [n, 70] and [n, 192], of the faces.
-        control: [n, k, 10], as the decoder got them.
-        variants: [n, k, 192], embeddings of the variants.
+        control: [n, 10], as the decoder got them.
+        variants: [n, 192], embeddings of the variants.
     """
 
     identity: Tensor
@@ -138,18 +140,13 @@ class Observed:
     control: Tensor
     variants: Tensor
 
-    def __getitem__(self, rows: slice) -> Observed:
+    def __getitem__(self, rows: slice | Tensor) -> Observed:
         return Observed(self.identity[rows], self.embedding[rows], self.control[rows], self.variants[rows])
-
-    def flat(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Identities, controls and embeddings of all variants, each [n * k, ...]."""
-        each = self.control.shape[1]
-        return self.identity.repeat_interleave(each, 0), self.control.flatten(0, 1), self.variants.flatten(0, 1)
 
     @property
     def similarity(self) -> Tensor:
-        """Of each variant to its source, [n * k]."""
-        return (self.variants * self.embedding[:, None]).sum(2).flatten()
+        """Of each variant to its source, [n]."""
+        return (self.variants * self.embedding).sum(1)
 
 
 @torch.no_grad()
@@ -218,8 +215,7 @@ def observe(
         identities.append(identity)
         embeddings.append(embedding)
         variants.append(seen)
-    seen_with = torch.from_numpy(controls)[:, None]
-    return Observed(torch.cat(identities), torch.cat(embeddings), seen_with, torch.cat(variants)[:, None])
+    return Observed(torch.cat(identities), torch.cat(embeddings), torch.from_numpy(controls), torch.cat(variants))
 
 
 def learn(observed: Observed, epochs: int = 60, batch: int = 256, rate: float = 2e-3, seed: int = 0) -> Surrogate:
@@ -227,13 +223,12 @@ def learn(observed: Observed, epochs: int = 60, batch: int = 256, rate: float = 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         surrogate = Surrogate()
-        identities, controls, wanted = observed.flat()
-        steps = max(1, epochs * len(wanted) // batch)
+        steps = max(1, epochs * len(observed.variants) // batch)
         optimizer = torch.optim.AdamW(surrogate.parameters(), rate, weight_decay=0.02)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps + 1)
         for _ in range(steps):
-            rows = torch.randint(len(wanted), (batch,))
-            loss = (surrogate(identities[rows], controls[rows]) - wanted[rows]).square().sum(1).mean()
+            some = observed[torch.randint(len(observed.variants), (batch,))]
+            loss = (surrogate(some.identity, some.control) - some.variants).square().sum(1).mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -260,7 +255,7 @@ def fit_reach(observed: Observed, surrogate: Surrogate) -> tuple[Reach, nn.Linea
     portrait, embedding = observed.identity[:, :PORTRAIT_SIZE].double(), observed.embedding.double()
     matrix, vector = _affine(portrait, embedding)
     rest = embedding - portrait @ matrix - vector
-    variants = surrogate(*observed.flat()[:2]).double()
+    variants = surrogate(observed.identity, observed.control).double()
     # 1e-6 of a variance of 5e-3: keeps the factor invertible where an embedding has no spread.
     factor = torch.linalg.cholesky(torch.cov(rest.T) + 1e-6 * torch.eye(EMBEDDING_SIZE))
     _, directions = torch.linalg.eigh(factor.T @ (variants.T @ variants) @ factor)
@@ -272,6 +267,42 @@ def fit_reach(observed: Observed, surrogate: Surrogate) -> tuple[Reach, nn.Linea
     recall.weight.copy_(torch.cat([matrix, give.T]).T)
     recall.bias.copy_(vector)
     return reach.requires_grad_(False), recall.requires_grad_(False)
+
+
+def tune(
+    observed: Observed,
+    reach: Reach,
+    recall: nn.Linear,
+    surrogate: Surrogate,
+    epochs: int = 8,
+    batch: int = 256,
+    rate: float = 3e-4,
+    weight: float = 100.0,
+    seed: int = 0,
+) -> tuple[nn.Linear, Surrogate]:
+    """Go on fitting copies of recall and surrogate, with the error of similarity beside that of embeddings.
+
+    A hundred times the error of similarity is about as much as that of the 192 entries of an embedding.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        recall = copy.deepcopy(recall).requires_grad_(True)
+        surrogate = copy.deepcopy(surrogate).train().requires_grad_(True)
+        steps = max(1, epochs * len(observed.variants) // batch)
+        optimizer = torch.optim.AdamW([*recall.parameters(), *surrogate.parameters()], rate, weight_decay=0.02)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps + 1)
+        for _ in range(steps):
+            some = observed[torch.randint(len(observed.variants), (batch,))]
+            identity = reach(some.identity, some.embedding)
+            expected = surrogate(identity, some.control)
+            missing = some.similarity - (expected * recall(identity)).sum(1)
+            # Not the mean: `fit` sets it on the faces that were held back.
+            loss = (expected - some.variants).square().sum(1).mean() + weight * missing.var(unbiased=False)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    return recall.requires_grad_(False), surrogate.eval().requires_grad_(False)
 
 
 @torch.no_grad()
@@ -291,18 +322,21 @@ def fit(observed: Observed, band: tuple[float, float], surrogate: Surrogate) -> 
     """
     held, learnt = held_back(observed)
     reach, recall = fit_reach(learnt, surrogate)
+    with torch.enable_grad():
+        recall, surrogate = tune(learnt, reach, recall, surrogate)
     gain = Gain(surrogate, band[0] + AIM * (band[1] - band[0]))
     gain.recall = recall
-    each = held.control.shape[1]
-    identity = reach(held.identity, held.embedding).repeat_interleave(each, 0)
-    control = held.control.flatten(0, 1)
+    identity, control = reach(held.identity, held.embedding), held.control
     raw = gain.expect(identity, control)
     wanted = held.similarity[:, None]
     scale, offset = _affine(raw, wanted)
     gain.scale, gain.offset = float(scale), float(offset)
     expected = gain.expect(identity, control)
     gain.slope = float((gain.expect(identity, control * 1.1) - expected).mean() / math.log(1.1))
-    if gain.slope >= 0 or gain.scale <= 0:
+    lengths = torch.stack([observed.control.norm(dim=1).log(), observed.similarity])
+    heeded = -float(torch.corrcoef(lengths)[0, 1])
+    # What chance makes of n rows has a deviation of 1 / sqrt(n).
+    if heeded < 3 / len(observed.control) ** 0.5 or gain.slope >= 0 or gain.scale <= 0:
         raise ValueError("larger controls do not make variants less alike: train on before exporting with --data")
     foreseen = 1 - float((wanted - expected).var() / wanted.var())
     return reach, gain, foreseen
