@@ -30,16 +30,18 @@ def gradient_penalty(logits: Tensor, inputs: list[Tensor]) -> Tensor:
     return torch.stack([gradient.float().square().sum((1, 2, 3)).mean() for gradient in gradients]).sum()
 
 
-def focus_map(points: Tensor, size: int, strengths: Tensor, radius: float = 0.08) -> Tensor:
-    """How much places [1, 1, size, size] of a face count: 1 + strength at points [k, 2] in units of the side, mean 1.
+def focus_map(points: Tensor, size: int, strengths: Tensor, radius: float = 0.08, elsewhere: float = 1.0) -> Tensor:
+    """How much places [1, 1, size, size] of a face count, mean 1: `elsewhere`, and a strength more at points [k, 2].
 
-    Strengths are [k], or [1] for all. Gaussians of deviation `radius`, in the same unit. Eyes are a hundredth of a
-    picture, and what one looks at.
+    Points and `radius` are in units of the side.
+
+    Strengths are [k], or [1] for all, of Gaussians of deviation `radius`. Eyes are a hundredth of a picture, and what
+    one looks at.
     """
     grid = (torch.arange(size) + 0.5) / size
     across = (-(grid[None] - points[:, :1]).square() / (2 * radius**2)).exp()
     down = (-(grid[None] - points[:, 1:]).square() / (2 * radius**2)).exp()
-    weight = 1 + (strengths[:, None, None] * down[:, :, None] * across[:, None, :]).amax(0)
+    weight = elsewhere + (strengths[:, None, None] * down[:, :, None] * across[:, None, :]).amax(0)
     return (weight / weight.mean())[None, None]
 
 
@@ -157,6 +159,16 @@ def colour_shift(variant: Tensor, reconstruction: Tensor) -> Tensor:
     difference = F.adaptive_avg_pool2d(variant - reconstruction, 16)
     luma = difference.mean(1, keepdim=True)
     return (difference - luma).abs().mean() + luma.mean((2, 3)).abs().mean()
+
+
+def unlike_eyes(variant: Tensor, reconstruction: Tensor, eyes: Tensor) -> Tensor:
+    """L1 distance between what a control does to one eye and, mirrored, to the other, at half resolution.
+
+    Recognisers make do with one eye, so the other comes to carry what tells variants apart. `eyes` is a map
+    [1, 1, 128, 128] of mean 1 that is its own mirror image.
+    """
+    change = F.avg_pool2d(variant - reconstruction, 2)
+    return _weighed((change - change.flip(3)).abs(), eyes).mean()
 
 
 def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:

@@ -114,6 +114,7 @@ class TrainConfig:
             "mutual_information": 0.3,
             "diversity": 0.5,
             "colour_shift": 2.0,
+            "unlike_eyes": 0.0,
             "attribute_shift": 1.5,
             "latent_cycle": 0.1,
             "divergence": 2e-3,
@@ -228,6 +229,7 @@ class Trainer:
         points = torch.tensor(FRAME_POINTS, dtype=torch.float32)
         focus = torch.tensor(config.focus, dtype=torch.float32).reshape(-1)
         self.focus = losses.focus_map(points, FRAME_SIZE, focus).to(device)
+        self.eyes = losses.focus_map(points[:2], FRAME_SIZE, torch.ones(1), elsewhere=0.0).to(device)
         channels = self.perceptual.channels
         self.encoder, self.decoder = Encoder(config.networks), Decoder(config.networks)
         self.recovery, self.discriminator = ControlRecovery(config.networks), Discriminator(config.networks, channels)
@@ -469,6 +471,7 @@ class Trainer:
                 "mutual_information": losses.mutual_information(recovered[0], recovered[1], control),
                 "diversity": losses.diversity(losses.feature_distance(first, second), spread, config.diversity_limit),
                 "colour_shift": losses.colour_shift(variant, reconstruction[varied]),
+                "unlike_eyes": losses.unlike_eyes(variant, reconstruction[varied].detach(), self.eyes),
                 "attribute_shift": losses.attribute_shift(change, control, config.age_step),
                 "latent_cycle": losses.latent_cycle(cycle, latent[varied]),
             }

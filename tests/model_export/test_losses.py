@@ -184,6 +184,22 @@ def test_colour_shift_sees_a_cast_and_a_dimming_but_not_fine_structure() -> None
     assert losses.colour_shift(image + structure, image).item() == pytest.approx(0, abs=1e-6)
 
 
+def test_unlike_eyes_are_those_that_a_control_changes_differently() -> None:
+    points = torch.tensor([[0.28125, 0.28125], [0.71875, 0.28125]])
+    eyes = losses.focus_map(points, 16, torch.ones(1), elsewhere=0.0)
+    assert eyes.mean().item() == pytest.approx(1)
+    assert eyes[0, 0, -1].max() < 1e-6 * eyes.max()
+    image = faces()
+    both, one, mouth = image.clone(), image.clone(), image.clone()
+    one[..., 3:6, 3:6] += 0.2
+    both[..., 3:6, 3:6] += 0.2
+    both[..., 3:6, 10:13] += 0.2
+    mouth[..., 13:, 3:6] += 0.2
+    assert losses.unlike_eyes(one, image, eyes) > 0.05
+    for alike in (both, mouth, image):
+        assert losses.unlike_eyes(alike, image, eyes) < 1e-4
+
+
 def test_divergence_and_moments_vanish_for_the_standard_normal() -> None:
     assert losses.divergence(torch.zeros(4, 70), torch.zeros(4, 70)) == 0
     assert losses.divergence(torch.ones(4, 70), torch.zeros(4, 70)).item() == pytest.approx(0.5)
