@@ -46,15 +46,22 @@ class World:
         return Observed(identity, embedding, control, self.variants(identity, control))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def world() -> World:
     return World()
 
 
 @pytest.fixture(scope="module")
-def fitted(world: World) -> tuple[reach.Reach, Gain, float]:
+def fitted() -> tuple[reach.Reach, Gain, float]:
+    world = World()
+    world.random.manual_seed(1)  # other faces than the tests'
     observed = world.observe(3000)
-    return reach.fit(observed, BAND, reach.learn(reach.held_back(observed)[1], epochs=25))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # small matrices: threads of two processes would wait for each other
+    try:
+        return reach.fit(observed, BAND, reach.learn(reach.held_back(observed)[1], epochs=60))
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_turning_the_latent_leaves_pictures_and_blinds_the_decoder_to_the_last_directions() -> None:
