@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
 from itertools import pairwise
@@ -223,17 +224,32 @@ def learn(observed: Observed, epochs: int = 60, batch: int = 256, rate: float = 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         surrogate = Surrogate()
-        steps = max(1, epochs * len(observed.variants) // batch)
-        optimizer = torch.optim.AdamW(surrogate.parameters(), rate, weight_decay=0.02)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps + 1)
-        for _ in range(steps):
-            some = observed[torch.randint(len(observed.variants), (batch,))]
-            loss = (surrogate(some.identity, some.control) - some.variants).square().sum(1).mean()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
+
+        def loss(some: Observed) -> Tensor:
+            return (surrogate(some.identity, some.control) - some.variants).square().sum(1).mean()
+
+        _descend(loss, list(surrogate.parameters()), observed, epochs, batch, rate)
     return surrogate.eval().requires_grad_(False)
+
+
+def _descend(
+    loss: Callable[[Observed], Tensor],
+    parameters: list[nn.Parameter],
+    observed: Observed,
+    epochs: int,
+    batch: int,
+    rate: float,
+) -> None:
+    """Fit parameters to random batches, the rate going up and down once."""
+    steps = max(1, epochs * len(observed.variants) // batch)
+    optimizer = torch.optim.AdamW(parameters, rate, weight_decay=0.02)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps + 1)
+    for _ in range(steps):
+        error = loss(observed[torch.randint(len(observed.variants), (batch,))])
+        optimizer.zero_grad()
+        error.backward()
+        optimizer.step()
+        schedule.step()
 
 
 def _affine(given: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
@@ -269,6 +285,7 @@ def fit_reach(observed: Observed, surrogate: Surrogate) -> tuple[Reach, nn.Linea
     return reach.requires_grad_(False), recall.requires_grad_(False)
 
 
+@torch.enable_grad()
 def tune(
     observed: Observed,
     reach: Reach,
@@ -288,20 +305,15 @@ def tune(
         torch.manual_seed(seed)
         recall = copy.deepcopy(recall).requires_grad_(True)
         surrogate = copy.deepcopy(surrogate).train().requires_grad_(True)
-        steps = max(1, epochs * len(observed.variants) // batch)
-        optimizer = torch.optim.AdamW([*recall.parameters(), *surrogate.parameters()], rate, weight_decay=0.02)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps + 1)
-        for _ in range(steps):
-            some = observed[torch.randint(len(observed.variants), (batch,))]
+
+        def loss(some: Observed) -> Tensor:
             identity = reach(some.identity, some.embedding)
             expected = surrogate(identity, some.control)
             missing = some.similarity - (expected * recall(identity)).sum(1)
             # Not the mean: `fit` sets it on the faces that were held back.
-            loss = (expected - some.variants).square().sum(1).mean() + weight * missing.var(unbiased=False)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
+            return (expected - some.variants).square().sum(1).mean() + weight * missing.var(unbiased=False)
+
+        _descend(loss, [*recall.parameters(), *surrogate.parameters()], observed, epochs, batch, rate)
     return recall.requires_grad_(False), surrogate.eval().requires_grad_(False)
 
 
@@ -322,8 +334,7 @@ def fit(observed: Observed, band: tuple[float, float], surrogate: Surrogate) -> 
     """
     held, learnt = held_back(observed)
     reach, recall = fit_reach(learnt, surrogate)
-    with torch.enable_grad():
-        recall, surrogate = tune(learnt, reach, recall, surrogate)
+    recall, surrogate = tune(learnt, reach, recall, surrogate)
     gain = Gain(surrogate, band[0] + AIM * (band[1] - band[0]))
     gain.recall = recall
     identity, control = reach(held.identity, held.embedding), held.control

@@ -143,13 +143,8 @@ class TrainConfig:
     @classmethod
     def of(cls, values: dict[str, Any]) -> TrainConfig:
         """The configuration that `asdict` made `values` of; unknown keys are an error."""
-        values = dict(values)
-        networks: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in values["networks"].items()
-        }
-        values["networks"] = NetworkConfig(**networks)
-        if isinstance(values.get("focus"), list):
-            values["focus"] = tuple(values["focus"])
+        values = {key: _as_tuple(value) for key, value in values.items()}
+        values["networks"] = NetworkConfig(**{key: _as_tuple(value) for key, value in values["networks"].items()})
         # A run from before a loss was there goes on without it.
         values["weights"] = dict.fromkeys(cls().weights, 0.0) | values["weights"]
         return cls(**values)
@@ -175,6 +170,11 @@ class TrainConfig:
     def ema_decay(self, images: int, batch: int) -> float:
         """Decay of the averaged weights for one step of `batch` faces."""
         return 0.5 ** (batch / max(self.ema_share * images, batch))
+
+
+def _as_tuple(value: Any) -> Any:
+    """JSON has lists where the configuration has tuples."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 OF_RECONSTRUCTION = {
@@ -328,11 +328,9 @@ class Trainer:
                 for row, flip in zip(rows, mirrored, strict=True)
             ]
         )
-        both = self.faces.embeddings, self.faces.embeddings_mirrored
-        embeddings, other_way = (
-            np.stack([both[int(flip != turned)][row] for row, flip in zip(rows, mirrored, strict=True)])
-            for turned in (False, True)
-        )
+        upright, turned = self.faces.embeddings[rows], self.faces.embeddings_mirrored[rows]
+        embeddings = np.where(mirrored[:, None], turned, upright)
+        other_way = np.where(mirrored[:, None], upright, turned)
         return (
             self.to_images(faces),
             torch.from_numpy(embeddings).to(self.device),
@@ -634,15 +632,13 @@ def override(config: TrainConfig, settings: list[str]) -> TrainConfig:
     known = {item.name for item in fields(config)}
     for setting in settings:
         key, _, text = setting.partition("=")
-        value = json.loads(text)
+        value = _as_tuple(json.loads(text))
         if key.startswith("weights.") and key[8:] in config.weights:
             config = replace(config, weights=config.weights | {key[8:]: float(value)})
         elif key.startswith("networks.") and hasattr(config.networks, key[9:]):
-            value = tuple(value) if isinstance(value, list) else value
             config = replace(config, networks=NetworkConfig(**asdict(config.networks) | {key[9:]: value}))
         elif key in known - {"weights", "networks"}:
-            changed: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value}
-            config = replace(config, **changed)
+            config = replace(config, **{key: value})
         else:
             raise ValueError(f"no setting {key!r}; there are {sorted(known)}, weights.NAME and networks.NAME")
     return config
