@@ -16,13 +16,17 @@ from typing import cast
 import uvicorn
 from pydantic import ValidationError
 
-from app import __version__, access, augment, logs, reference, reloading, settings
-from app.doctor import doctor
+from app import __version__, keys, settings
+from app.batch.command import add_command as add_augment
+from app.http import reference
+from app.http.wire import BoundedConnection
 from app.main import create_app
-from app.manifest import ModelsInvalid, read_manifest
-from app.metrics import SHARED
-from app.routes.wire import BoundedConnection
+from app.ops import reload
+from app.ops.doctor import doctor
+from app.runtime.manifest import ModelsInvalid, read_manifest
 from app.settings import Settings
+from app.telemetry import logs
+from app.telemetry.metrics import SHARED
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     key = commands.add_parser("key", help="make an API key", description="Make an API key, and the line to store.")
     key.add_argument("name", metavar="NAME", help="what logs and rate limits call its owner")
     key.set_defaults(run=make_key)
-    augment.add_command(commands)
+    add_augment(commands)
     chosen = vars(parser.parse_args(arguments))
     del chosen["command"]
     run: Callable[..., int] = chosen.pop("run")
@@ -75,7 +79,7 @@ def serve() -> int:
             forwarded_allow_ips=chosen.trusted_proxies,
             timeout_graceful_shutdown=int(chosen.deadline) + 5,
         )
-        return reloading.serve(config)
+        return reload.serve(config)
 
 
 def show_settings() -> int:
@@ -100,8 +104,8 @@ def show_reference() -> int:
 def make_key(name: str) -> int:
     """Make an API key."""
     try:
-        key, line = access.make_key(name)
-    except access.KeysInvalid as error:
+        key, line = keys.make_key(name)
+    except keys.KeysInvalid as error:
         return _refuse(str(error))
     print(f"{key}\n{line}")
     print("The first line is the key: hand it over, it is stored nowhere.", file=sys.stderr)

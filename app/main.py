@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
-from app import __version__, logs, problems, tracing
-from app.draining import ready_until_stopped
-from app.metrics import Metrics
-from app.reloading import reloaded_on_hangup
-from app.routes import ROUTERS, access, openapi
-from app.routes.inference_protocol import ProtocolErrors
-from app.routes.middleware import Envelope
-from app.routes.tracing import Traced
-from app.service import Service
+from app import __version__
+from app.core.service import Service
+from app.http import access, openapi, problems
+from app.http.inference_protocol import ProtocolErrors
+from app.http.middleware import Envelope
+from app.http.routes import ROUTERS
+from app.http.tracing import Traced
+from app.ops.drain import ready_until_stopped
+from app.ops.reload import reloaded_on_hangup
 from app.settings import Settings
+from app.telemetry import logs, tracing
+from app.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from fastapi.telemetry import TelemetryConfig  # releases before it existed pass the argument by
@@ -66,7 +68,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         # An address with a slash too many does not exist. A redirect would name the Host and scheme that the request
         # claims, and a client would send its key there.
         redirect_slashes=False,
-        docs_url=None,  # `app.routes.docs` has it, without a CDN
+        docs_url=None,  # `app.http.routes.docs` has it, without a CDN
         redoc_url=None,
         # The framework's own telemetry would export queries, bodies that are not valid, and messages of exceptions.
         telemetry=NO_TELEMETRY,

@@ -17,8 +17,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from app import tracing
-from app.access import Keyring, parse_rates
+from app.keys import Keyring, parse_rates
+from app.telemetry import tracing
 
 PREFIX = "LOOKALIKE_"
 PACKAGE = Path(__file__).parent

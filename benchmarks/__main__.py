@@ -18,8 +18,8 @@ from collections import defaultdict
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from app.engine import CPU_BATCHES
-from app.generator import Generator
+from app.core.generate import Generator
+from app.core.models import CPU_BATCHES
 from app.settings import Settings
 from benchmarks import inside, lag, load, servers
 from benchmarks.peers.pipeline import ShippedFiles

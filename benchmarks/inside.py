@@ -9,15 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from app.engine import CPU_BATCHES, decoder_role
-from app.faces import Detector, align
-from app.generator import CONTROL_SIZE, IDENTITY_SIZE, Generator
-from app.imaging import read_photo
-from app.manifest import NETWORKS, parse_manifest
-from app.metrics import Metrics
-from app.schemas import VariantsParameters
-from app.service import Service
+from app.core.faces import Detector, align
+from app.core.generate import CONTROL_SIZE, IDENTITY_SIZE, Generator
+from app.core.images import read_photo
+from app.core.models import CPU_BATCHES, decoder_role
+from app.core.parameters import VariantsParameters
+from app.core.service import Service
+from app.runtime.manifest import NETWORKS, parse_manifest
 from app.settings import Settings
+from app.telemetry.metrics import Metrics
 from benchmarks.peers.pipeline import ShippedFiles
 
 Decode = Generator | ShippedFiles

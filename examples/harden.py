@@ -30,8 +30,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageOps
 
-from app.faces import EMBEDDING_SIZE, FRAME_SIZE, Bytes, Face, Floats, align
-from app.generator import CONTROL_SIZE, IDENTITY_SIZE
+from app.core.faces import EMBEDDING_SIZE, FRAME_SIZE, Bytes, Face, Floats, align
+from app.core.generate import CONTROL_SIZE, IDENTITY_SIZE
 
 PICTURES = {".jpg", ".jpeg", ".png", ".webp"}
 LIMITS = """\

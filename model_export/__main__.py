@@ -13,7 +13,16 @@ COMMANDS = {
     "export": "weights -> ONNX files and their manifest",
     "retrain": "photographs -> a model to be served: all of the above in turn",
 }
-"""Sub-command -> what it does; the module of that name offers `add_arguments(parser)` and `run(args) -> int`."""
+"""Sub-command -> what it does."""
+
+MODULES = {
+    "prepare": "preparing.command",
+    "train": "training.command",
+    "evaluate": "evaluation.command",
+    "export": "exporting.command",
+    "retrain": "retrain",
+}
+"""Where each is; the module offers `add_arguments(parser)` and `run(args) -> int`."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -28,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
         )
         # Only the chosen command is imported, so `prepare` needs no PyTorch.
         if name == chosen:
-            module = importlib.import_module(f"model_export.{name}")
+            module = importlib.import_module(f"model_export.{MODULES[name]}")
             module.add_arguments(command)
             command.set_defaults(run=module.run)
     args = parser.parse_args(words)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from app.faces import Bytes
+from app.core.faces import Bytes
 
 CAPTION_HEIGHT = 14
 

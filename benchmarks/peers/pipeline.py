@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from app.faces import Detector, align, recognizer_maps, similarity
-from app.generator import Generator, sample_controls
-from app.imaging import Provenance, read_photo, write_image
+from app.core.faces import Detector, align, recognizer_maps, similarity
+from app.core.generate import Generator, sample_controls
+from app.core.images import read_photo, write_image
+from app.core.provenance import Provenance
 
 MODELS = Path("app/models")
 THREADS = 1

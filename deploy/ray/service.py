@@ -13,9 +13,9 @@ from ray.serve.config import AutoscalingConfig
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app import logs, tracing
 from app.main import create_app
 from app.settings import Settings
+from app.telemetry import logs, tracing
 
 
 class Arguments(BaseModel):

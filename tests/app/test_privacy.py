@@ -26,7 +26,7 @@ import httpx
 import pytest
 from PIL import ExifTags, Image
 
-from app.access import make_key
+from app.keys import make_key
 from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 
-from app.generator import IDENTITY_SIZE
+from app.core.generate import IDENTITY_SIZE
 from benchmarks import inside, load, servers
 
 LEAST, TRIES = 0.5, 4

@@ -7,11 +7,11 @@ import time
 
 import numpy as np
 
-from app.generator import IDENTITY_SIZE, Generator, sample_controls
-from app.metrics import Metrics
-from app.schemas import VariantsParameters
-from app.service import Service
+from app.core.generate import IDENTITY_SIZE, Generator, sample_controls
+from app.core.parameters import VariantsParameters
+from app.core.service import Service
 from app.settings import Settings
+from app.telemetry.metrics import Metrics
 from benchmarks import inside, lag, load
 
 IMAGES, ROUNDS = 64, 2

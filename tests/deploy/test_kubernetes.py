@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from app.main import create_app
-from app.metrics import Metrics
 from app.settings import Settings
+from app.telemetry.metrics import Metrics
 
 VERSIONS = ("1.33", kubernetes_validate.latest_version())
 """Releases of Kubernetes that the manifests are for: the oldest, and the newest that is known."""

@@ -17,9 +17,9 @@ import yaml
 from fastapi import FastAPI
 
 from app.main import create_app
-from app.manifest import parse_manifest
-from app.metrics import Metrics
+from app.runtime.manifest import parse_manifest
 from app.settings import Settings
+from app.telemetry.metrics import Metrics
 from tests.patience import PATIENCE, until
 from tests.ports import free_port
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from app.generator import CONTROL_SIZE, IDENTITY_SIZE
-from app.runtime import Network
+from app.core.generate import CONTROL_SIZE, IDENTITY_SIZE
+from app.runtime.sessions import Network
 from tests.docs.documents import ROOT, Reader
 
 PEOPLE = 80

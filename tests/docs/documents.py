@@ -53,7 +53,7 @@ SHORTER = {
 }
 """Commands that take hours or minutes, and what is run in their place: the same with less of it.
 
-Fitting the latent (`--data`) wants 280 faces; tests/model_export/test_whitening.py and test_reach.py have it.
+Fitting the latent (`--data`) wants 280 faces; tests/model_export/exporting/test_whitening.py and test_reach.py have it.
 """
 
 

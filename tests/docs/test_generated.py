@@ -9,8 +9,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from app.http.reference import markdown
 from app.main import create_app
-from app.reference import markdown
 from app.settings import Settings
 from tests.docs.documents import ROOT
 

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image, ImageEnhance
 from skimage import data
 
-from app.faces import Detector, Recognizer, align
-from model_export.dataset import FaceSet
+from app.core.faces import Detector, Recognizer, align
+from model_export.preparing.dataset import FaceSet
 
 MODELS = Path(__file__).parents[2] / "app" / "models"
 

@@ -9,8 +9,8 @@ import sys
 
 import atheris
 
-with atheris.instrument_imports(include=["app.imaging", "PIL"]):
-    from app.imaging import NotAnImage, TooManyPixels, read_photo
+with atheris.instrument_imports(include=["app.core.images", "PIL"]):
+    from app.core.images import NotAnImage, TooManyPixels, read_photo
 
 MAX_PIXELS = 4_000_000
 

@@ -21,8 +21,8 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from app.access import RateLimiter
-from app.service import Service
+from app.core.service import Service
+from app.keys import RateLimiter
 from tests.crowd import Crowd
 from tests.patience import PATIENCE
 from tests.server import Server
@@ -113,7 +113,7 @@ import app.faces, app.generator, app.runtime
 from app.__main__ import main
 
 trouble = Path({trouble!r})
-genuine = app.runtime.Network.__call__
+genuine = app.runtime.sessions.Network.__call__
 
 
 def broken(self, *arrays):
@@ -128,7 +128,7 @@ def broken(self, *arrays):
     return outputs
 
 
-app.runtime.Network.__call__ = broken
+app.runtime.sessions.Network.__call__ = broken
 sys.exit(main(["serve"]))
 """
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import httpx
 import pytest
 
-from app.runtime import cores
+from app.runtime.sessions import cores
 from tests.patience import PATIENCE
 from tests.server import Server
 from tests.torture.conftest import LONG, Record

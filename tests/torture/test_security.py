@@ -23,8 +23,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.access import Keyring, make_key
-from app.photographs import Refused, SourceUnreadable, open_source
+from app.batch.archives import Refused, SourceUnreadable, open_source
+from app.keys import Keyring, make_key
 from tests.patience import PATIENCE
 from tests.server import Server
 from tests.torture.conftest import Record
@@ -152,7 +152,7 @@ def test_every_key_costs_the_same_comparisons(monkeypatch: pytest.MonkeyPatch) -
         compared.append((len(a), len(b)))
         return genuine(a, b)
 
-    monkeypatch.setattr("app.access.hmac.compare_digest", counted)
+    monkeypatch.setattr("app.keys.hmac.compare_digest", counted)
     first, last = made[0][0], made[-1][0]
     for key in (first, last, "", "x", first[:-1], first[:-1] + "A", "lk_" + "A" * 43, "\udc80", "y" * 100_000):
         compared.clear()

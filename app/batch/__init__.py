@@ -1,0 +1,1 @@
+"""Whole folders of photographs: the command, its job, archives, output, and Ray."""

@@ -1,0 +1,1 @@
+"""The use cases: nothing of HTTP, of files on disk, or of processes."""

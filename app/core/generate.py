@@ -1,0 +1,93 @@
+"""From a face to its look-alikes: encode, redraw under a control vector, and search a band of similarity.
+
+The encoder places a face in an identity latent of 70 numbers; the decoder redraws it under a control vector of 10
+numbers in [-1, 1]. Control 0 is the most faithful redrawing, and the farther from 0, the more of a look-alike.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from app.core.faces import FRAME_SIZE, Bytes, Floats, Recognizer, recognizer_graph
+from app.runtime import graphs
+from app.runtime.manifest import NETWORKS
+from app.runtime.sessions import Device, Network, wants_cuda
+
+IDENTITY_SIZE = 70
+CONTROL_SIZE = 10
+
+
+class Generator:
+    """The encoder and the decoder, each joined with the recogniser that scores faces, and the recogniser alone.
+
+    Args:
+        models: the directory with the networks.
+        device, threads: see `Network`.
+        decoder: which of the decoder's files.
+        half: whether its convolutions compute in float16.
+        encoder_threads: as `threads`, for the encoder alone; by default the same.
+    """
+
+    def __init__(
+        self,
+        models: Path,
+        device: Device = "auto",
+        threads: int = 0,
+        decoder: str = "decoder.onnx",
+        half: bool = False,
+        encoder_threads: int | None = None,
+    ) -> None:
+        recognizer = recognizer_graph(models)
+
+        def joined(name: str, threads: int, half: bool = False) -> Network:
+            path = models / name
+            graph = graphs.scored(path, recognizer, "image", half)
+            return Network(path, device, threads, graphs.serialized(graph, wants_cuda(device)))
+
+        self.encoder = joined("encoder.onnx", threads if encoder_threads is None else encoder_threads)
+        self.decoder = joined(decoder, threads, half)
+        self.recognizer = Recognizer(models, device, threads)
+        # ONNX Runtime computes a single row in another order. Rounded to int8 its last digits become levels of a pixel,
+        # and what a face looks like must not depend on whether others were drawn with it.
+        self._never_alone = decoder == NETWORKS["decoder_int8"]
+
+    def encode(self, faces: Bytes) -> tuple[Floats, Floats]:
+        """Faces [n, 128, 128, 3] uint8 in the face frame -> identities [n, 70], embeddings [n, 192] of unit length."""
+        identities, embeddings = self.encoder(faces)
+        return np.asarray(identities, np.float32), np.asarray(embeddings, np.float32)
+
+    def decode(self, identities: Floats, controls: Floats) -> tuple[Bytes, Floats]:
+        """Identities [n, 70] and controls [n, 10] -> images [n, 128, 128, 3] uint8, their embeddings [n, 192]."""
+        count = len(identities)
+        if self._never_alone and count == 1:
+            identities, controls = np.repeat(identities, 2, 0), np.repeat(controls, 2, 0)
+        images, embeddings = self.decoder(identities, controls)
+        return np.asarray(images[:count], np.uint8), np.asarray(embeddings[:count], np.float32)
+
+    def warm(self, sizes: tuple[int, ...]) -> None:
+        """Run every network once at each batch size, so that no request pays for it."""
+        for size in sizes:
+            identities, _ = self.encode(np.zeros((size, FRAME_SIZE, FRAME_SIZE, 3), np.uint8))
+            self.decode(identities, np.zeros((size, CONTROL_SIZE), np.float32))
+
+
+def sample_controls(seed: int, count: int, strength: float) -> Floats:
+    """Random controls [count, 10], uniform in the cube [-strength, strength]^10.
+
+    They come from NumPy's PCG64 seeded with `seed`, the same on every machine; the first k do not depend on `count`.
+    """
+    return uniform_controls(np.random.Generator(np.random.PCG64(seed)), count) * np.float32(strength)
+
+
+def sweep_controls(control: int, steps: int) -> Floats:
+    """Controls [steps, 10] that walk one control evenly from -1 to 1 while the others stay 0."""
+    controls = np.zeros((steps, CONTROL_SIZE), np.float32)
+    controls[:, control] = np.linspace(-1, 1, steps)
+    return controls
+
+
+def uniform_controls(random: np.random.Generator, count: int) -> Floats:
+    """Controls [count, 10], uniform in the cube [-1, 1]^10."""
+    return random.uniform(-1, 1, (count, CONTROL_SIZE)).astype(np.float32)

@@ -1,0 +1,142 @@
+"""The models in force: loaded, warmed, and behind their batchers.
+
+An engine is used as a whole: a request that began with one finishes with it, even when another takes its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Literal
+
+from app.core.faces import FRAME_SIZE, Detector
+from app.core.generate import CONTROL_SIZE, IDENTITY_SIZE, Generator
+from app.runtime.batching import Batcher
+from app.runtime.graphs import EMBEDDING
+from app.runtime.manifest import CARD, NETWORKS, Manifest, ModelsInvalid, read_manifest
+from app.runtime.sessions import Network, ProviderUnavailable, cores, multiplies_bytes, wants_cuda
+from app.settings import Settings
+from app.telemetry.metrics import Metrics
+
+CPU_BATCHES = (1, 2, 4)
+"""On a CPU an image costs hardly less in a larger batch, so small ones keep the wait short."""
+GPU_BATCHES = (1, 4, 16, 64)
+ENCODER_THREADS = 2
+"""On a CPU, at most. Two take three quarters of the time of one, and a sixteenth more of the cores."""
+
+FRAME, IDENTITY, CONTROL = (FRAME_SIZE, FRAME_SIZE, 3), (IDENTITY_SIZE,), (CONTROL_SIZE,)
+
+Rows = Mapping[str, tuple[int, ...]]
+"""Shapes of tensors by name, the batch left out."""
+
+
+class Engine:
+    """A verified model directory, ready to compute.
+
+    Attributes:
+        manifest: what the directory says about itself.
+        card: the model card, Markdown.
+        precision: how the decoder computes.
+        detector: finds faces; to be called in a thread.
+        encoder: batcher, faces [n, 128, 128, 3] -> identities [n, 70], embeddings [n, 192].
+        decoder: batcher, identities [n, 70], controls [n, 10] -> images [n, 128, 128, 3], embeddings [n, 192].
+        recognizer: batcher, faces [n, 128, 128, 3] -> embeddings [n, 192].
+    """
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        """Verify, load and warm; blocks for a second or so.
+
+        Raises:
+            ModelsInvalid: the directory cannot be served.
+            ProviderUnavailable: the device that was asked for cannot be had.
+        """
+        # A link is followed once, so that one that is turned to another directory meanwhile cannot mix two exports.
+        models = settings.models.resolve()
+        self.manifest: Manifest = read_manifest(models)
+        card = models / CARD
+        self.card = card.read_text(encoding="utf-8") if card.exists() else ""
+        try:
+            # Detection runs in the image threads, several at a time, so each takes one core.
+            self.detector = Detector(models, settings.device, threads=1)
+            role = decoder_role(settings, self.manifest)
+            half = settings.precision == "float16"
+            self.precision = "int8" if role == "decoder_int8" else "float16" if half else "float32"
+            # Batches side by side, a thread each, get more of the cores than threads that share one batch. But a lone
+            # request has one face to encode, and nothing else for the other cores meanwhile.
+            threads = settings.threads or max(1, cores() // settings.workers)
+            together = min(threads, ENCODER_THREADS)
+            self.generator = Generator(models, settings.device, 1, NETWORKS[role], half, together)
+            _check_tensors(self.generator.encoder, {"image": FRAME}, {"identity": IDENTITY})
+            _check_tensors(self.generator.decoder, {"identity": IDENTITY, "control": CONTROL}, {"image": FRAME})
+            gpu = self.device == "cuda"
+            sizes = settings.batch_sizes or (GPU_BATCHES if gpu else CPU_BATCHES)
+            # A batch uses one core, or the whole GPU.
+            lanes = 1 if gpu else threads
+            self._compute = ThreadPoolExecutor(lanes, thread_name_prefix="compute")
+            # All lanes at a time: then memory is what it will be under load.
+            list(self._compute.map(lambda _: self.generator.warm(sizes), range(lanes)))
+            self.detector.warm()
+        except (ModelsInvalid, ProviderUnavailable):
+            raise
+        except Exception as error:
+            raise ModelsInvalid(f"{models}: the networks cannot be run ({str(error).partition(chr(10))[0]})") from error
+        if read_manifest(models) != self.manifest:
+            raise ModelsInvalid(f"{models}: was changed while it was being loaded")
+        batcher = partial(
+            Batcher,
+            sizes=sizes,
+            pad=gpu,
+            executor=self._compute,
+            lanes=lanes,
+            observe=metrics.batch,
+            queued=metrics.queue,
+        )
+        self.encoder = batcher("encoder", self.generator.encode)
+        self.decoder = batcher("decoder", self.generator.decode)
+        self.recognizer = batcher("recognizer", lambda faces: (self.generator.recognizer(faces),))
+        self._batchers = (self.encoder, self.decoder, self.recognizer)
+        metrics.model(self.manifest.name, self.manifest.version, self.device)
+
+    @property
+    def device(self) -> str:
+        """Where the decoder runs: `cpu` or `cuda`."""
+        return self.generator.decoder.device
+
+    def start(self) -> None:
+        """Start the batchers on the running event loop."""
+        for batcher in self._batchers:
+            batcher.start()
+
+    async def close(self) -> None:
+        """Stop the batchers."""
+        for batcher in self._batchers:
+            await batcher.close()
+        self._compute.shutdown(wait=False)
+
+
+def decoder_role(settings: Settings, manifest: Manifest) -> Literal["decoder", "decoder_int8"]:
+    """Which of a model's decoders is to be served on this machine.
+
+    Raises:
+        ModelsInvalid, ProviderUnavailable: int8 or float16 was asked for and cannot be had.
+    """
+    there, cuda = "decoder_int8" in manifest.files, wants_cuda(settings.device)
+    if settings.precision == "float16" and not cuda:
+        raise ProviderUnavailable("float16 is for CUDA: set the device to cuda, or the precision to auto")
+    if settings.precision == "int8":
+        if not there:
+            raise ModelsInvalid(f"{settings.models}: has no decoder in int8; export it, or set the precision to auto")
+        if cuda:
+            raise ProviderUnavailable("int8 is for the CPU: set the device to cpu, or the precision to auto")
+        return "decoder_int8"
+    fast = settings.precision == "auto" and there and not cuda and multiplies_bytes()
+    return "decoder_int8" if fast else "decoder"
+
+
+def _check_tensors(network: Network, inputs: Rows, outputs: Rows) -> None:
+    """Check the tensors of a network, which may be an export of something else."""
+    given = {name: shape for name, shape in network.outputs.items() if name != EMBEDDING}
+    for kind, expected, found in (("input", inputs, network.inputs), ("output", outputs, given)):
+        if {name: shape[1:] for name, shape in found.items()} != expected or list(found) != list(expected):
+            raise ModelsInvalid(f"{network.path}: its {kind}s are {found}, but a batch of {expected} is needed")

@@ -1,0 +1,151 @@
+"""What can be asked for: parameters as data, checked once for HTTP, the command line and Ray."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from app.core.generate import CONTROL_SIZE, IDENTITY_SIZE
+from app.core.images import Format
+
+MAX_VARIANTS = 64
+
+Unit = Annotated[float, Field(ge=-1, le=1)]
+Control = Annotated[list[Unit], Field(min_length=CONTROL_SIZE, max_length=CONTROL_SIZE)]
+Controls = Annotated[list[Control], Field(min_length=1, max_length=MAX_VARIANTS)]
+Identity = Annotated[
+    list[Annotated[float, Field(ge=-100, le=100)]], Field(min_length=IDENTITY_SIZE, max_length=IDENTITY_SIZE)
+]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str) and not (value.isascii() and value.isdecimal()):
+        raise ValueError("must be a whole number in plain digits")
+    return value
+
+
+FaceIndex = Annotated[int, BeforeValidator(_plain), Field(ge=0)]
+
+
+def _from_json(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        raise ValueError("must be a JSON list of lists of numbers") from None
+
+
+class _Parameters(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class PictureParameters(_Parameters):
+    """How images are written."""
+
+    format: Format = "jpeg"
+    """File format of the images."""
+
+    quality: int = Field(95, ge=1, le=100)
+    """Quality of JPEG and WebP; 100 makes WebP lossless; PNG always is."""
+
+
+class SamplingParameters(PictureParameters):
+    """Which controls to draw variants for."""
+
+    count: int = Field(8, ge=1, le=MAX_VARIANTS)
+    """How many random controls."""
+
+    controls: Annotated[Controls | None, BeforeValidator(_from_json)] = None
+    """The controls themselves, instead of `count`: a JSON list of lists of 10 numbers in [-1, 1]."""
+
+    seed: int | None = Field(None, ge=0, lt=2**32)
+    """Same photograph, seed, parameters and model version: same bytes. Random unless given, and returned."""
+
+    strength: float = Field(1.0, ge=0, le=1)
+    """Random controls are uniform in the cube [-strength, strength]^10: 0 redraws the person, 1 is a look-alike."""
+
+    similarity_min: Unit | None = None
+    """Search for variants at least this similar to the source."""
+
+    similarity_max: Unit | None = None
+    """Search for variants at most this similar to the source."""
+
+    band: Literal["lookalike"] | None = None
+    """Search inside the model's calibrated band instead of two numbers."""
+
+    @model_validator(mode="after")
+    def _one_way_to_choose(self) -> SamplingParameters:
+        if self.controls is not None:
+            for name in ("count", "strength", "similarity_min", "similarity_max", "band"):
+                # Generated clients send every default.
+                if getattr(self, name) != type(self).model_fields[name].default:
+                    raise ValueError(f"controls are given, so {name} has nothing to choose: leave one of them out")
+        if self.band is not None and (self.similarity_min is not None or self.similarity_max is not None):
+            raise ValueError("give either band, or similarity_min and similarity_max")
+        low = -1 if self.similarity_min is None else self.similarity_min
+        high = 1 if self.similarity_max is None else self.similarity_max
+        if low > high:
+            raise ValueError("similarity_min is above similarity_max")
+        return self
+
+    @property
+    def images(self) -> int:
+        """How many variants are asked for."""
+        return self.count if self.controls is None else len(self.controls)
+
+
+class VariantsParameters(SamplingParameters):
+    """Parameters of `/v1/variants`."""
+
+    face: Literal["largest"] | FaceIndex = "largest"
+    """Which face of the photograph: the largest, or the index of one, largest first."""
+
+
+class SweepParameters(PictureParameters):
+    """Parameters of `/v1/sweep`."""
+
+    control: Annotated[int, Field(ge=0, lt=CONTROL_SIZE)] | str = Field(0, union_mode="left_to_right")
+    """Which control to walk: its index, 0..9, or its name from `/v1/model`."""
+
+    steps: int = Field(9, ge=2, le=MAX_VARIANTS)
+    """How many images, evenly from -1 to 1."""
+
+    face: Literal["largest"] | FaceIndex = "largest"
+    """Which face of the photograph: the largest, or the index of one, largest first."""
+
+
+class IdentitiesParameters(_Parameters):
+    """Parameters of `/v1/identities`."""
+
+    face: Literal["largest", "all"] | FaceIndex = "largest"
+    """Which face: the largest, the index of one, largest first, or all of them."""
+
+
+class CompareParameters(_Parameters):
+    """Parameters of `/v1/compare`."""
+
+    reference_face: Literal["largest"] | FaceIndex = "largest"
+    """Which face of the reference."""
+
+    probe_face: Literal["largest"] | FaceIndex = "largest"
+    """Which face of the probe."""
+
+
+class RenderRequest(SamplingParameters):
+    """An identity, and which variants of it to draw."""
+
+    # JSON has numbers: `true` is none, nor is "5", as text is where parameters stand in a form or query.
+    model_config = ConfigDict(strict=True)
+
+    identity: Identity
+    """The identity latent of a face, as `/v1/identities` gives it."""
+
+    @field_validator("controls", mode="before")
+    @classmethod
+    def _no_text(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            raise ValueError("must be a list of lists of numbers")
+        return value

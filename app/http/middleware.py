@@ -1,0 +1,144 @@
+"""What every request passes: an id, limits on its body, a metric, a log line, and a problem if all else fails."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+import uuid
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.core.service import Service
+from app.http import problems
+from app.settings import Settings
+from app.telemetry import logs
+from app.telemetry.metrics import Metrics
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+MAX_JSON = 2**18
+PROBES = ("/health/live", "/health/ready", "/metrics")
+"""Asked for every few seconds by machines, so that they would drown the rest of the log."""
+DOUBTFUL = ("internal", "deadline-exceeded")
+"""Problems after which it is not certain that the networks work."""
+BODIED = ("POST", "PUT", "PATCH")
+
+log = logging.getLogger("app.requests")
+
+
+class Envelope:
+    """The outermost layer of the application.
+
+    Args:
+        app: what it wraps.
+        settings: limits.
+        metrics: where requests are counted.
+        service: is told how many requests are open, and of failures.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics, service: Service) -> None:
+        self._app, self._settings, self._metrics, self._service = app, settings, metrics, service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        start = time.perf_counter()
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
+        logs.request_id.set(request_id)
+        method = scope["method"]
+        inner = dict(scope, method="GET") if method == "HEAD" else scope
+        status = 0
+
+        async def send_on(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                answer = MutableHeaders(scope=message)
+                answer["X-Request-ID"] = request_id
+                answer["X-Content-Type-Options"] = "nosniff"
+                answer.setdefault("Cache-Control", "no-store")
+                if status in (408, 413):
+                    answer["Connection"] = "close"  # the rest of the body is not worth reading
+            elif method == "HEAD" and message["type"] == "http.response.body":
+                message = dict(message, body=b"")
+            await send(message)
+
+        bodied = method in BODIED
+        self._service.open_requests += bodied
+        try:
+            if bodied and self._service.open_requests > self._settings.max_requests:
+                await self._fail(HTTPException(503, headers={"Retry-After": "1"}), state, send_on)
+            else:
+                await self._app(inner, self._limited(scope["path"], headers, receive) if bodied else receive, send_on)
+        except Exception as error:
+            log.exception("request failed")
+            if not status:
+                await self._fail(error, state, send_on)
+        finally:
+            self._service.open_requests -= bodied
+            seconds = time.perf_counter() - start
+            route = state["route"] = getattr(inner.get("route"), "path", "none")
+            known_method = method if method in (*BODIED, "GET", "HEAD") else "other"
+            self._metrics.request(route, known_method, status, seconds)
+            if problem := state.get("problem"):
+                self._metrics.rejected(problem)
+            if problem in DOUBTFUL:
+                self._service.doubt()
+            log.log(
+                logging.DEBUG if route in PROBES and status == 200 else logging.INFO,
+                "request",
+                extra={
+                    "method": known_method,
+                    "route": route,
+                    "status": status,
+                    "seconds": round(seconds, 4),
+                    **{name: state[name] for name in ("key", "answer") if name in state},
+                    **({"problem": problem} if problem else {}),
+                },
+            )
+
+    async def _fail(self, error: Exception, state: dict[str, object], send: Send) -> None:
+        kind, content, headers = problems.describe(error, str(state["request_id"]))
+        state["problem"] = kind.slug
+        answer = MutableHeaders(headers | {"Content-Type": problems.MEDIA_TYPE, "Content-Length": str(len(content))})
+        await send({"type": "http.response.start", "status": kind.status, "headers": answer.raw})
+        await send({"type": "http.response.body", "body": content})
+
+    def _limited(self, path: str, headers: Headers, receive: Receive) -> Receive:
+        """`receive`, with an error where the body is too large or too slow."""
+        most = self._settings.max_bytes
+        if path.startswith("/v1/") and "json" in headers.get("content-type", ""):
+            most = min(most, MAX_JSON)  # it is parsed on the event loop
+        too_large = HTTPException(413, f"At most {most} bytes are accepted.")
+        announced = headers.get("content-length", "")
+        deadline = asyncio.get_running_loop().time() + self._settings.deadline
+        received = 0
+        complete = False
+
+        async def receive_some() -> Message:
+            nonlocal received, complete
+            if announced.isdecimal() and int(announced) > most:
+                raise too_large
+            if complete:
+                return await receive()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(408, f"The body had not arrived after {self._settings.deadline:g} s.") from None
+            received += len(message.get("body", b""))
+            complete = not message.get("more_body", False)
+            if received > most:
+                raise too_large
+            return message
+
+        return receive_some

@@ -1,0 +1,17 @@
+"""HTTP: one file a resource. Routes translate; what is done is decided in the service layer."""
+
+from app.http.routes import compare, docs, health, identities, inference, model, page, reload, render, sweep, variants
+
+ROUTERS = (
+    variants.router,
+    render.router,
+    sweep.router,
+    identities.router,
+    compare.router,
+    model.router,
+    reload.router,
+    inference.router,
+    health.router,
+    page.router,
+    docs.router,
+)

@@ -1,0 +1,43 @@
+"""`POST /v1/render`: look-alikes of an identity latent, so that no photograph needs to be kept."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from app.core.parameters import RenderRequest
+from app.core.service import Service, Variants
+from app.http import schemas
+from app.http.access import charge
+from app.http.answers import answer_variants, model_name, search
+from app.http.documentation import errors, pictures
+from app.http.negotiation import JSON, NDJSON, ZIP, choose_picture
+from app.http.problems import BAND_EMPTY
+
+router = APIRouter(tags=["faces"])
+
+
+@router.post(
+    "/v1/render",
+    summary="Make look-alikes of an identity",
+    operation_id="render_identity",
+    responses=pictures(schemas.RenderAnswer) | errors(400, 406, 408, 413, 422, 500, 503, 504, also=(BAND_EMPTY,)),
+)
+async def render_identity(request: Request, body: RenderRequest) -> Response:
+    """Redraw a face from its identity latent, as `/v1/identities` gives it.
+
+    There is no photograph to compare with, so similarity is to the most faithful redrawing, control 0.
+    """
+    form, body = choose_picture(request, body, (JSON, ZIP, NDJSON))
+    service: Service = request.app.state.service
+    await charge(request, body.images)
+    return await answer_variants(request, service.render(body), form, f"image/{body.format}", _summary)
+
+
+def _summary(variants: Variants, shown: list[schemas.Variant]) -> schemas.RenderAnswer:
+    return schemas.RenderAnswer(
+        id=variants.id,
+        model=model_name(variants.engine),
+        seed=variants.seed,
+        search=search(variants),
+        variants=shown,
+    )

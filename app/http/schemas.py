@@ -1,0 +1,265 @@
+"""Answers as data: what OpenAPI shows of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from app.core.parameters import Control, Identity
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class ModelName(_Answer):
+    """The model that answered."""
+
+    name: str
+    version: str
+
+
+class ReloadAnswer(_Answer):
+    """What came of a reload."""
+
+    model: ModelName
+    """The model in force now."""
+
+    previous: ModelName
+    """The model in force before."""
+
+    changed: bool
+    """Whether they differ; a version may be exported again under its old number."""
+
+
+Point = tuple[float, float]
+
+
+class Landmarks(_Answer):
+    """Points of a face in pixels of the upright photograph; right is the person's right."""
+
+    right_eye: Point
+    left_eye: Point
+    nose_tip: Point
+    mouth_centre: Point
+    right_ear: Point
+    left_ear: Point
+
+
+class FoundFace(_Answer):
+    """A face, and where it was found."""
+
+    box: tuple[float, float, float, float]
+    """Left, top, right, bottom in pixels of the upright photograph."""
+
+    landmarks: Landmarks
+
+    detection_score: float
+    """Confidence of the detector, 0..1."""
+
+
+class Source(FoundFace):
+    """The face that variants were made of."""
+
+    identity: Identity
+    """Its identity latent."""
+
+
+class IdentityFace(Source):
+    """One of the faces of a photograph."""
+
+    index: int
+    """Its place in the order by size, largest first."""
+
+
+class Variant(_Answer):
+    """One synthetic face."""
+
+    index: int
+    control: Control
+
+    similarity: float
+    """Cosine of the recogniser between source and variant, -1..1."""
+
+    in_band: bool
+    """Whether the similarity lies in the band that was asked for, else in the model's look-alike band."""
+
+    media_type: str
+    width: int
+    height: int
+
+    image: str
+    """The image file in standard base64."""
+
+
+class Search(_Answer):
+    """How a search for a similarity band went."""
+
+    similarity_min: float
+    similarity_max: float
+
+    wanted: int
+    """Variants asked for."""
+
+    found: int
+    """Variants found inside the band; the answer holds these."""
+
+    tries: int
+    """Images that were drawn to find them."""
+
+
+class RenderAnswer(_Answer):
+    """Variants of an identity."""
+
+    id: str
+    """Names this answer, and stands in the metadata of its images. It is a digest of input, parameters and model."""
+
+    model: ModelName
+
+    seed: int | None
+    """The seed of the random controls; null where controls were given."""
+
+    search: Search | None
+    """How the search went; null where no band was asked for."""
+
+    variants: list[Variant]
+
+
+class VariantsAnswer(RenderAnswer):
+    """Variants of a photographed face."""
+
+    source: Source
+
+
+class SweepAnswer(_Answer):
+    """Variants along one control."""
+
+    id: str
+    """Names this answer, and stands in the metadata of its images."""
+
+    model: ModelName
+
+    control: int
+    """Index of the control that was walked."""
+
+    source: Source
+    variants: list[Variant]
+
+
+class IdentitiesAnswer(_Answer):
+    """The faces of a photograph."""
+
+    id: str
+    """Digest of the photograph, the parameters and the model."""
+
+    model: ModelName
+    faces: list[IdentityFace]
+
+
+class Verdict(_Answer):
+    """A decision at one false match rate."""
+
+    fmr: float
+    """Share of pairs of different people that this threshold takes for one."""
+
+    threshold: float
+    match: bool
+
+
+class CompareAnswer(_Answer):
+    """How alike two faces are."""
+
+    id: str
+    """Digest of both photographs, the parameters and the model."""
+
+    model: ModelName
+
+    similarity: float
+    """Cosine of the recogniser, -1..1."""
+
+    verdicts: list[Verdict]
+    reference: FoundFace
+    probe: FoundFace
+
+
+class ControlCard(_Answer):
+    """One control, and what moving it was measured to do."""
+
+    index: int
+    name: str
+    effect: str
+
+
+class NetworkCard(_Answer):
+    """One network of the model."""
+
+    file: str
+    sha256: str
+
+
+class ModelAnswer(_Answer):
+    """The model in force."""
+
+    name: str
+    version: str
+    created: str
+
+    device: str
+    """Where it runs: cpu or cuda."""
+
+    precision: str
+    """How the decoder computes: float32, float16 or int8."""
+
+    frame_size: int
+    """Side of every image in pixels."""
+
+    identity_size: int
+    control_size: int
+    controls: list[ControlCard]
+
+    thresholds: dict[str, float]
+    """Cosine similarities: false match rates, and the median of genuine pairs."""
+
+    lookalike_band: tuple[float, float]
+    """Similarities between which a variant counts as a look-alike."""
+
+    metrics: dict[str, Any]
+    """Measured quality, as the model card explains it."""
+
+    training: dict[str, Any]
+    networks: dict[str, NetworkCard]
+
+    card: str
+    """The model card, in Markdown."""
+
+
+class ParameterProblem(_Answer):
+    """What is wrong with one parameter."""
+
+    name: str
+    message: str
+
+
+class Problem(_Answer):
+    """An error (RFC 9457)."""
+
+    type: str
+    """Stable name of the kind of problem."""
+
+    title: str
+    status: int
+
+    detail: str
+    """What to do about it."""
+
+    request_id: str
+
+    errors: list[ParameterProblem] | None = None
+    """The parameters in question, where it is about parameters."""
+
+
+class Health(_Answer):
+    """Answer of the health checks."""
+
+    status: str

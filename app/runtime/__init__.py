@@ -1,0 +1,1 @@
+"""Graphs, sessions, the manifest and the micro-batcher: nothing of faces or of HTTP."""

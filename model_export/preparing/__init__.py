@@ -1,0 +1,1 @@
+"""Photographs to a set of aligned, filtered, split faces."""

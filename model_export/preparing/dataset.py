@@ -1,0 +1,96 @@
+"""The prepared faces, as `python -m model_export prepare` leaves them: memory-mapped, free of PyTorch."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.core.faces import Bytes, Floats
+
+Split = Literal["train", "test"]
+
+
+@dataclass(frozen=True)
+class FaceSet:
+    """One side of a prepared set; every array has one entry a face, in the same order.
+
+    Attributes:
+        faces: [n, 128, 128, 3] uint8 RGB in the face frame, memory-mapped and read-only.
+        embeddings: [n, 192] float32, unit vectors of the recogniser, memory-mapped.
+        embeddings_mirrored: the same for the horizontally mirrored faces.
+        names: file names inside the source.
+        clusters: [n] int64, cluster number: faces that look like one person share it.
+        ages: [n] float32, years; nan where unknown.
+        genders: [n] int64, index into `gender_names`; -1 where unknown.
+        groups: [n] int64, index into `group_names`; -1 where unknown.
+        grey: [n] bool, whether the picture has no colour.
+        gender_names, group_names: the labels of the whole set (both sides), sorted.
+    """
+
+    faces: Bytes
+    embeddings: Floats
+    embeddings_mirrored: Floats
+    names: list[str]
+    clusters: NDArray[np.int64]
+    ages: Floats
+    genders: NDArray[np.int64]
+    groups: NDArray[np.int64]
+    grey: NDArray[np.bool_]
+    gender_names: tuple[str, ...]
+    group_names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @classmethod
+    def open(cls, path: Path | str, split: Split | None = None) -> FaceSet:
+        """Open a prepared folder; `split` None opens both sides, train first.
+
+        Raises:
+            FileNotFoundError: the folder holds no finished prepared set.
+            ValueError: its files do not belong together.
+        """
+        folder = Path(path)
+        if not (folder / "report.json").exists():
+            raise FileNotFoundError(f"{folder}: no finished prepared set; run `python -m model_export prepare` first")
+        with (folder / "faces.csv").open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        arrays = [np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS]
+        if any(len(array) != len(rows) for array in arrays):
+            raise ValueError(f"{folder}: faces.csv and the arrays differ in length; run prepare again")
+        gender_names = tuple(sorted({row["gender"] for row in rows} - {""}))
+        group_names = tuple(sorted({row["group"] for row in rows} - {""}))
+        # Train rows come first in the files, so that each side is one slice and stays memory-mapped.
+        train = sum(row["split"] == "train" for row in rows)
+        part = {None: slice(None), "train": slice(0, train), "test": slice(train, None)}[split]
+        if any(row["split"] != "train" for row in rows[:train]):
+            raise ValueError(f"{folder}: faces.csv is not ordered train first; run prepare again")
+        faces, embeddings, mirrored = (array[part] for array in arrays)
+        rows = rows[part]
+        return cls(
+            faces=faces,
+            embeddings=embeddings,
+            embeddings_mirrored=mirrored,
+            names=[row["file"] for row in rows],
+            clusters=np.array([int(row["cluster"]) for row in rows], np.int64),
+            ages=np.array([float(row["age"] or "nan") for row in rows], np.float32),
+            genders=_indices([row["gender"] for row in rows], gender_names),
+            groups=_indices([row["group"] for row in rows], group_names),
+            grey=np.array([row["grey"] == "1" for row in rows], np.bool_),
+            gender_names=gender_names,
+            group_names=group_names,
+        )
+
+
+ARRAYS = ("faces", "embeddings", "embeddings_mirrored")
+"""The array files of a prepared set, each NAME.npy."""
+
+
+def _indices(labels: list[str], names: tuple[str, ...]) -> NDArray[np.int64]:
+    positions = {name: index for index, name in enumerate(names)}
+    return np.array([positions.get(label, -1) for label in labels], np.int64)

@@ -1,0 +1,1 @@
+"""The algorithm: from a set of faces to a checkpoint."""

@@ -1,0 +1,324 @@
+"""`python -m app augment`: a folder, tar or zip to look-alikes; whatever happens between, the same bytes at the end."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import tarfile
+import termios
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from app.__main__ import main
+from app.batch.job import seed_of
+
+ROOT = Path(__file__).parents[3]
+OPTIONS = ["--count", "2", "--seed", "5"]
+
+
+@pytest.fixture(autouse=True)
+def _on_one_cpu_thread(monkeypatch: pytest.MonkeyPatch):
+    for name, value in {"DEVICE": "cpu", "THREADS": "1", "BATCH_SIZES": "1,2"}.items():
+        monkeypatch.setenv(f"LOOKALIKE_{name}", value)
+
+
+@pytest.fixture(scope="module")
+def photographs(portrait: Image.Image) -> dict[str, bytes]:
+    """Five photographs of a face by name, one in a folder below."""
+    found = {}
+    for number, name in enumerate(["c.jpg", "a.png", "below/b.webp", "below/ü d.JPEG", "e.jpg"]):
+        pixels = np.clip(np.asarray(portrait) * (1 - 0.08 * number), 0, 255).astype(np.uint8)
+        output = io.BytesIO()
+        form = {"jpg": "JPEG", "JPEG": "JPEG"}.get(name.partition(".")[2], name.partition(".")[2].upper())
+        Image.fromarray(pixels[: 300 + number, 100:400]).save(output, form)
+        found[name] = output.getvalue()
+    return found
+
+
+@pytest.fixture
+def folder(tmp_path: Path, photographs: dict[str, bytes]) -> Path:
+    return fill(tmp_path / "in", photographs)
+
+
+def fill(folder: Path, files: dict[str, bytes]) -> Path:
+    for name, data in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return folder
+
+
+def tar_of(path: Path, files: dict[str, bytes], mode: str = "w:gz") -> Path:
+    with tarfile.open(path, mode) as archive:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return path
+
+
+def zip_of(path: Path, files: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return path
+
+
+def run(source: Path, target: Path, *options: str) -> int:
+    return main(["augment", str(source), str(target), *OPTIONS, *options])
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_folder(folder: Path, tmp_path: Path, photographs: dict[str, bytes], capsys: pytest.CaptureFixture[str]):
+    (folder / "notes.txt").write_text("left alone")
+    (folder / ".hidden.jpg").write_bytes(b"left alone")
+    assert run(folder, tmp_path / "out") == 0
+    assert "5 photographs used, 10 images" in capsys.readouterr().out
+    rows = lines(tmp_path / "out/manifest.jsonl")
+    assert [row["source"] for row in rows[::2]] == sorted(photographs)
+    for row in rows:
+        assert row["seed"] == seed_of(5, row["source"])
+        assert len(row["control"]) == 10
+        assert -1 <= row["similarity"] <= 1
+        assert isinstance(row["in_band"], bool)
+        data = (tmp_path / "out" / row["file"]).read_bytes()
+        assert Image.open(io.BytesIO(data)).size == (128, 128)
+        assert b"trainedAlgorithmicMedia" in data
+    assert len({row["seed"] for row in rows}) == 5
+    assert (tmp_path / "out/skipped.jsonl").read_bytes() == b""
+
+
+def test_the_same_as_over_http(folder: Path, tmp_path: Path, client: TestClient):
+    assert run(folder, tmp_path / "out", "--format", "png") == 0
+    rows = [row for row in lines(tmp_path / "out/manifest.jsonl") if row["source"] == "c.jpg"]
+    answer = client.post(
+        "/v1/variants",
+        content=(folder / "c.jpg").read_bytes(),
+        headers={"Content-Type": "image/jpeg"},
+        params={"count": 2, "seed": rows[0]["seed"], "format": "png"},
+    ).json()
+    for row, variant in zip(rows, answer["variants"], strict=True):
+        assert row["id"] == answer["id"]
+        assert row["control"] == variant["control"]
+        theirs = np.asarray(Image.open(io.BytesIO(base64.b64decode(variant["image"]))), int)
+        ours = np.asarray(Image.open(tmp_path / "out" / row["file"]), int)
+        # Another batch may round differently.
+        assert abs(theirs - ours).max() <= 1
+        assert row["similarity"] == pytest.approx(variant["similarity"], abs=1e-3)
+
+
+def test_archives_give_what_the_folder_gives(folder: Path, tmp_path: Path, photographs: dict[str, bytes]):
+    assert run(folder, tmp_path / "folder") == 0
+    ordered = dict(sorted(photographs.items()))
+    for source in (
+        zip_of(tmp_path / "in.zip", ordered),
+        tar_of(tmp_path / "in.tar.gz", {f"./{name}": data for name, data in ordered.items()}),
+    ):
+        assert run(source, tmp_path / source.suffix) == 0
+        assert tree(tmp_path / source.suffix) == tree(tmp_path / "folder")
+
+
+def test_what_a_photograph_gives_does_not_depend_on_the_others(folder: Path, tmp_path: Path):
+    assert run(folder, tmp_path / "all") == 0
+    alone = fill(tmp_path / "alone", {"e.jpg": (folder / "e.jpg").read_bytes()})
+    assert run(alone, tmp_path / "one") == 0
+    every = tree(tmp_path / "all")
+    assert all(every[name] == data for name, data in tree(tmp_path / "one").items() if name.startswith("images/"))
+
+
+def test_bad_files_are_reported_and_skipped(folder: Path, tmp_path: Path, landscape: bytes, capfd):
+    fill(
+        folder, {"bad.jpg": b"not a picture", "b/half.jpg": (folder / "c.jpg").read_bytes()[:2000], "no.jpg": landscape}
+    )
+    (folder / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    assert run(folder, tmp_path / "out") == 1
+    assert {row["source"]: row["problem"] for row in lines(tmp_path / "out/skipped.jsonl")} == {
+        "bad.jpg": "not-an-image",
+        "b/half.jpg": "not-an-image",
+        "gone.png": "refused",
+        "no.jpg": "no-face",
+    }
+    assert {row["source"] for row in lines(tmp_path / "out/manifest.jsonl")}.isdisjoint({"bad.jpg", "no.jpg"})
+    said = capfd.readouterr()
+    assert "skipped bad.jpg: The bytes are not a JPEG, PNG or WebP picture." in said.err
+    assert "5 photographs used, 10 images" in said.out
+    assert "4 skipped" in said.out
+    assert run(folder, tmp_path / "out") == 1
+    assert len(lines(tmp_path / "out/skipped.jsonl")) == 4
+
+
+@pytest.mark.parametrize(
+    ("signal_", "status", "torn"),
+    [(signal.SIGKILL, -signal.SIGKILL, False), (signal.SIGKILL, -signal.SIGKILL, True), (signal.SIGINT, 130, False)],
+    ids=["killed", "killed in the middle of a line", "stopped by Ctrl-C"],
+)
+def test_a_stopped_run_goes_on_to_the_same_bytes(
+    folder: Path, tmp_path: Path, signal_: signal.Signals, status: int, torn: bool
+):
+    fill(folder, {"bad.jpg": b"not a picture"})
+    assert run(folder, tmp_path / "whole") == 1
+    killed = tmp_path / "killed"
+    manifest = killed / "manifest.jsonl"
+    process = subprocess.Popen([sys.executable, "-m", "app", "augment", folder, killed, *OPTIONS], cwd=ROOT)
+    while not (manifest.exists() and manifest.read_bytes().count(b"\n") >= 4):
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.send_signal(signal_)
+    assert process.wait() == status
+    assert tree(killed) != tree(tmp_path / "whole")
+    if torn:
+        manifest.write_bytes(manifest.read_bytes()[:-7])
+    finished = {path for path in tree(killed) if path.startswith("images/a.png")}
+    times = {path: (killed / path).stat().st_mtime_ns for path in finished}
+    assert run(folder, killed) == 1
+    assert tree(killed) == tree(tmp_path / "whole")
+    assert finished
+    assert {path: (killed / path).stat().st_mtime_ns for path in finished} == times
+
+
+def test_a_finished_run_stays_what_it_is(folder: Path, tmp_path: Path):
+    assert run(folder, tmp_path / "out") == 0
+    before = tree(tmp_path / "out")
+    assert run(folder, tmp_path / "out") == 0
+    assert tree(tmp_path / "out") == before
+    fill(folder, {"added.jpg": (folder / "c.jpg").read_bytes()})
+    assert run(folder, tmp_path / "out") == 0
+    assert len(lines(tmp_path / "out/manifest.jsonl")) == 12
+
+
+def test_the_output_may_lie_inside_the_input(folder: Path):
+    assert run(folder, folder / "out") == 0
+    assert run(folder, folder / "out") == 0
+    assert len(lines(folder / "out/manifest.jsonl")) == 10
+
+
+def test_unsafe_names_are_refused(tmp_path: Path, photographs: dict[str, bytes], capfd):
+    photo = photographs["c.jpg"]
+    unsafe = ["../up.jpg", "/tmp/absolute.jpg", "a/../../up.jpg", "C:/drive.jpg", "back\\slash.jpg", f"{'n' * 250}.jpg"]
+    files = {"good.jpg": photo} | dict.fromkeys(unsafe, photo)
+    for kind, source in {
+        "zip": zip_of(tmp_path / "in.zip", files),
+        "tar": tar_of(tmp_path / "in.tar", files, "w"),
+    }.items():
+        before = {path for path in tmp_path.rglob("*") if kind not in path.parts}
+        assert run(source, tmp_path / kind) == 1
+        assert [row["problem"] for row in lines(tmp_path / kind / "skipped.jsonl")] == ["refused"] * len(unsafe)
+        assert {row["source"] for row in lines(tmp_path / kind / "manifest.jsonl")} == {"good.jpg"}
+        assert {path for path in tmp_path.rglob("*") if kind not in path.parts} == before
+        assert not Path("/tmp/absolute.jpg").exists()
+    capfd.readouterr()
+
+
+def test_links_and_names_that_are_taken(tmp_path: Path, photographs: dict[str, bytes]):
+    photo = photographs["c.jpg"]
+    with tarfile.open(tmp_path / "in.tar", "w") as archive:
+        for name in ("a.jpg", "a.jpg", "a.jpg/0000.jpg"):
+            info = tarfile.TarInfo(name)
+            info.size = len(photo)
+            archive.addfile(info, io.BytesIO(photo))
+        link = tarfile.TarInfo("link.jpg")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+    assert run(tmp_path / "in.tar", tmp_path / "out") == 1
+    skipped = lines(tmp_path / "out/skipped.jsonl")
+    assert [row["source"] for row in skipped] == ["a.jpg", "a.jpg/0000.jpg", "link.jpg"]
+    assert [row["source"] for row in lines(tmp_path / "out/manifest.jsonl")] == ["a.jpg"] * 2
+    assert run(tmp_path / "in.tar", tmp_path / "out") == 1
+    assert lines(tmp_path / "out/skipped.jsonl") == skipped
+
+
+def test_a_damaged_archive_is_used_as_far_as_it_goes(tmp_path: Path, photographs: dict[str, bytes]):
+    whole = tar_of(tmp_path / "in.tar", {"a.jpg": photographs["c.jpg"], "b.jpg": photographs["e.jpg"]}, "w")
+    whole.write_bytes(whole.read_bytes()[: -(10240 + 2000)])
+    assert run(whole, tmp_path / "out") == 1
+    assert {row["source"] for row in lines(tmp_path / "out/manifest.jsonl")} == {"a.jpg"}
+    assert [row["source"] for row in lines(tmp_path / "out/skipped.jsonl")] == ["b.jpg", ""]
+
+
+def test_too_many_bytes(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    fill(folder, {"large.png": bytes(2**20)})
+    zip_of(tmp_path / "in.zip", {"large.png": bytes(2**20), "c.jpg": (folder / "c.jpg").read_bytes()})
+    monkeypatch.setenv("LOOKALIKE_MAX_BYTES", str(2**20 - 1))
+    assert run(tmp_path / "in.zip", tmp_path / "out") == 1
+    (row,) = lines(tmp_path / "out/skipped.jsonl")
+    assert row["source"] == "large.png"
+    assert "at most 1048575" in row["detail"]
+
+
+def test_a_search_stays_in_the_band(folder: Path, tmp_path: Path):
+    assert run(folder, tmp_path / "out", "--similarity-min", "0.3", "--similarity-max", "0.95") == 0
+    rows = lines(tmp_path / "out/manifest.jsonl")
+    assert all(row["in_band"] and 0.3 <= row["similarity"] <= 0.95 for row in rows)
+    assert run(folder, tmp_path / "none", "--similarity-min", "0.999") == 1
+    assert {row["problem"] for row in lines(tmp_path / "none/skipped.jsonl")} == {"band-empty"}
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--count", "65"], "--count: Input should be less than or equal to 64"),
+        (["--strength", "2"], "--strength"),
+        (["--quality", "0"], "--quality"),
+        (["--band", "lookalike", "--similarity-min", "0.1"], "give either band"),
+    ],
+)
+def test_options_that_cannot_be(folder: Path, tmp_path: Path, options: list[str], sentence: str, capsys):
+    assert run(folder, tmp_path / "out", *options) == 2
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_sources_and_targets_that_cannot_be(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert run(tmp_path / "nothing", tmp_path / "out") == 2
+    assert run(folder / "c.jpg", tmp_path / "out") == 2
+    assert "neither a folder nor a tar or zip" in capsys.readouterr().err
+    fill(tmp_path / "full", {"mine.txt": b"mine"})
+    assert run(folder, tmp_path / "full") == 2
+    assert "is not empty" in capsys.readouterr().err
+    assert tree(tmp_path / "full") == {"mine.txt": b"mine"}
+    one = fill(tmp_path / "one", {"c.jpg": (folder / "c.jpg").read_bytes()})
+    assert run(one, tmp_path / "out") == 0
+    before = tree(tmp_path / "out")
+    assert run(one, tmp_path / "out", "--strength", "0.5") == 2
+    assert "another strength" in capsys.readouterr().err
+    assert tree(tmp_path / "out") == before
+
+
+def test_a_terminal_shows_progress(tmp_path: Path, photographs: dict[str, bytes]):
+    source = fill(tmp_path / "in", {"c.jpg": photographs["c.jpg"]})
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    command = [sys.executable, "-m", "app", "augment", source, tmp_path / "out", *OPTIONS]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=theirs, stdout=subprocess.DEVNULL)
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            part = os.read(ours, 4096)
+        except OSError:  # the other side was closed
+            break
+        if not part:
+            break
+        shown += part
+    os.close(ours)
+    assert process.wait() == 0
+    assert b"1/1" in shown

@@ -1,0 +1,81 @@
+"""The use cases without HTTP: how the files of an answer are written."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from app.core.parameters import VariantsParameters
+from app.core.service import Service, Variant, Variants
+from app.runtime.batching import ComputationFailed
+from app.settings import Settings
+from app.telemetry.metrics import Metrics
+from tests.patience import until
+
+PARAMETERS = VariantsParameters(count=7, seed=1)
+
+
+@asynccontextmanager
+async def serving() -> AsyncIterator[Service]:
+    service = Service(Settings(device="cpu", threads=2, batch_sizes="1,2"), Metrics())
+    await service.start()
+    try:
+        yield service
+    finally:
+        await service.close()
+
+
+def test_files_are_the_same_at_once_and_one_after_another(photo: bytes) -> None:
+    async def scenario() -> None:
+        async with serving() as service:
+            async with service.variants(photo, PARAMETERS) as variants:
+                expected = [pair async for batch in variants.files() for pair in batch]
+            async with service.variants(photo, PARAMETERS) as variants:
+                found = await variants.all_files()
+        assert [variant.index for variant, _ in found] == list(range(7))
+        assert [data for _, data in found] == [data for _, data in expected]
+
+    asyncio.run(scenario())
+
+
+def test_a_file_that_cannot_be_written_is_told_once(photo: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All writing has failed by the time that making ends, and that fails too: no exception is left to be found."""
+    writings = 0
+
+    def fail(*_: object) -> list[bytes]:
+        nonlocal writings
+        writings += 1
+        raise OSError("cannot be written")
+
+    monkeypatch.setattr(Variants, "_write", fail)
+    batches = Variants.batches
+
+    async def broken(variants: Variants) -> AsyncIterator[list[Variant]]:
+        made = [batch async for batch in batches(variants)]
+        yield made[0]
+        yield made[0]
+        await asyncio.to_thread(until, lambda: writings == 2, "both were written")
+        await asyncio.sleep(0.01)
+        raise ComputationFailed
+
+    monkeypatch.setattr(Variants, "batches", broken)
+    forgotten: list[object] = []
+
+    async def attempt(service: Service) -> None:
+        with pytest.raises(ComputationFailed):
+            async with service.variants(photo, PARAMETERS) as variants:
+                await variants.all_files()
+
+    async def scenario() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: forgotten.append(context))
+        async with serving() as service:
+            await attempt(service)
+            assert service.gate.held == 0
+            gc.collect()
+
+    asyncio.run(scenario())
+    assert not forgotten

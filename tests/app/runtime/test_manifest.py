@@ -1,0 +1,71 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from app.runtime.manifest import NETWORKS, ModelsInvalid, read_manifest
+from app.settings import Settings
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    """A copy of the shipped models, to be spoilt."""
+    return shutil.copytree(Settings().models, tmp_path / "models")
+
+
+def change(models: Path, **values: object) -> None:
+    path = models / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def test_the_shipped_models_verify(models: Path) -> None:
+    manifest = read_manifest(models)
+    assert {role: file.file for role, file in manifest.files.items()} == NETWORKS
+    low, high = manifest.thresholds.lookalike_band
+    assert -1 < low < high < 1
+
+
+@pytest.mark.parametrize("file", NETWORKS.values())
+def test_a_truncated_network_is_refused_by_name(models: Path, file: str) -> None:
+    data = (models / file).read_bytes()
+    (models / file).write_bytes(data[: len(data) // 2])
+    with pytest.raises(ModelsInvalid, match=f"{file}: sha256"):
+        read_manifest(models)
+
+
+def test_a_missing_network_is_refused_by_name(models: Path) -> None:
+    (models / "decoder.onnx").unlink()
+    with pytest.raises(ModelsInvalid, match=r"decoder\.onnx: cannot be read"):
+        read_manifest(models)
+
+
+def test_a_missing_manifest_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelsInvalid, match=r"manifest\.json: cannot be read"):
+        read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"frame_size": 64}, "frame_size"),
+        ({"controls": []}, "names 0 controls"),
+        ({"files": {}}, "files lacks encoder"),
+        (
+            {"thresholds": {"fmr_1e-2": 0.4, "fmr_1e-3": 0.8, "fmr_1e-4": 0.9, "genuine_median": 0.7}},
+            "no look-alike band",
+        ),
+    ],
+)
+def test_an_inconsistent_manifest_is_refused(models: Path, values: dict[str, object], words: str) -> None:
+    change(models, **values)
+    with pytest.raises(ModelsInvalid, match=words):
+        read_manifest(models)
+
+
+def test_a_manifest_cannot_point_outside_its_directory(models: Path) -> None:
+    files = json.loads((models / "manifest.json").read_text())["files"]
+    files["encoder"]["file"] = "../encoder.onnx"
+    change(models, files=files)
+    with pytest.raises(ModelsInvalid, match=r"files\.encoder\.file must be encoder\.onnx"):
+        read_manifest(models)

@@ -1,0 +1,52 @@
+"""Int8: the same pictures to a few levels, from a graph whose convolutions are in bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from tests.model_export.test_train import TINY
+
+from model_export.exporting import command
+from model_export.networks.generator import CONTROL_SIZE, IDENTITY_SIZE, Decoder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Holds the decoder of a tiny network that was never trained."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("decoder")
+    decoder = Decoder(TINY.networks)
+    command.round_to_half(decoder)
+    examples = {"identity": torch.zeros(3, IDENTITY_SIZE), "control": torch.zeros(3, CONTROL_SIZE)}
+    command.to_onnx(command.ServedDecoder(decoder), examples, ["image"], folder / "decoder.onnx")
+    return folder
+
+
+def controls(count: int) -> np.ndarray:
+    return np.random.default_rng(1).uniform(-1, 1, (count, CONTROL_SIZE)).astype(np.float32)
+
+
+def test_int8_is_close_to_float32_and_smaller(folder: Path) -> None:
+    identities = np.random.default_rng(0).standard_normal((32, IDENTITY_SIZE), np.float32)
+    assert command.write_int8(folder, identities, controls) > command.LEAST_FIDELITY
+    model = onnx.load(folder / "decoder_int8.onnx")
+    stored = {item.name: item.data_type for item in model.graph.initializer}
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+    made = {node.output[0]: node for node in model.graph.node}
+    assert convolutions
+    for convolution in convolutions:
+        weight = made[convolution.input[1]]
+        assert (weight.op_type, stored[weight.input[0]]) == ("DequantizeLinear", onnx.TensorProto.INT8)
+    assert onnx.TensorProto.FLOAT16 in stored.values()
+    assert command.describe(folder / "decoder_int8.onnx")["inputs"] == {"identity": ["n", 70], "control": ["n", 10]}
+
+
+def test_int8_that_draws_something_else_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "closeness", lambda *_: 20.0)
+    identities = np.random.default_rng(0).standard_normal((16, IDENTITY_SIZE), np.float32)
+    with pytest.raises(ValueError, match=r"within 20\.0 dB"):
+        command.write_int8(folder, identities, controls)
