@@ -188,7 +188,18 @@ class ControlCard(_Answer):
 
     index: int
     name: str
-    effect: str
+
+    effect: str = ""
+    """What moving it from -1 to 1 was measured to do, with the statistics; empty where nobody measured."""
+
+    low: str | None = None
+    """The face at -1 in a word or two, like `narrow`; null where the model does not name its ends."""
+
+    high: str | None = None
+    """The face at 1 in a word or two, like `wide`; null together with `low`."""
+
+    unit: str | None = None
+    """What the effect is measured in, like `years`; null where it is not said."""
 
 
 class NetworkCard(_Answer):

@@ -42,10 +42,22 @@ class NetworkFile(BaseModel):
 
 
 class Control(BaseModel):
-    """One dimension of the control vector and what moving it was measured to do."""
+    """One dimension of the control vector and what moving it was measured to do.
+
+    A name and two plain ends are for people; `effect`, with its statistics, is for whoever asks how sure that is.
+    """
 
     name: str
-    effect: str
+    effect: str = ""
+    low: str | None = Field(None, min_length=1)
+    high: str | None = Field(None, min_length=1)
+    unit: str | None = Field(None, min_length=1)
+
+    @model_validator(mode="after")
+    def _both_ends(self) -> Control:
+        if (self.low is None) != (self.high is None):
+            raise ValueError(f"control {self.name!r} names one end of two: give both low and high, or neither")
+        return self
 
 
 class Thresholds(BaseModel):

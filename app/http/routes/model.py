@@ -32,8 +32,7 @@ async def get_model(request: Request) -> Response:
         device=engine.device,
         precision=engine.precision,
         controls=[
-            schemas.ControlCard(index=index, name=control.name, effect=control.effect)
-            for index, control in enumerate(manifest.controls)
+            schemas.ControlCard(index=index, **control.model_dump()) for index, control in enumerate(manifest.controls)
         ],
         thresholds=manifest.thresholds.model_dump(by_alias=True),
         lookalike_band=manifest.thresholds.lookalike_band,

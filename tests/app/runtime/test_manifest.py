@@ -63,6 +63,23 @@ def test_an_inconsistent_manifest_is_refused(models: Path, values: dict[str, obj
         read_manifest(models)
 
 
+def test_a_control_may_name_its_two_ends(models: Path) -> None:
+    controls = json.loads((models / "manifest.json").read_text())["controls"]
+    controls[0] = {"name": "nose width", "low": "narrow", "high": "wide", "unit": "% of the frame"}
+    change(models, controls=controls)
+    nose = read_manifest(models).controls[0]
+    assert (nose.low, nose.high, nose.unit, nose.effect) == ("narrow", "wide", "% of the frame", "")
+
+
+@pytest.mark.parametrize("ends", [{"low": "narrow"}, {"high": "wide"}, {"low": "", "high": "wide"}])
+def test_a_control_with_one_end_is_refused(models: Path, ends: dict[str, str]) -> None:
+    controls = json.loads((models / "manifest.json").read_text())["controls"]
+    controls[3] = {"name": "nose width"} | ends
+    change(models, controls=controls)
+    with pytest.raises(ModelsInvalid, match=r"manifest\.json: controls\.3"):
+        read_manifest(models)
+
+
 def test_a_manifest_cannot_point_outside_its_directory(models: Path) -> None:
     files = json.loads((models / "manifest.json").read_text())["files"]
     files["encoder"]["file"] = "../encoder.onnx"

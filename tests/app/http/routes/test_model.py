@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import hashlib
 
+import pytest
 from fastapi.testclient import TestClient
 
+from app.runtime.manifest import Control
 from app.settings import Settings
 
 
@@ -17,6 +19,17 @@ def test_the_model_describes_itself(client: TestClient) -> None:
     assert model["lookalike_band"] == [model["thresholds"]["fmr_1e-3"], model["thresholds"]["genuine_median"]]
     assert model["device"] == "cpu"
     assert model["card"].startswith("#")
+
+
+def test_the_ends_of_a_control_are_told_where_the_model_names_them(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = client.app.state.service.engine.manifest
+    named = Control(name="nose width", effect="wider", low="narrow", high="wide", unit="% of the frame")
+    monkeypatch.setattr(manifest, "controls", [named, *manifest.controls[1:]])
+    first, second, *_ = client.get("/v1/model").json()["controls"]
+    assert first == {"index": 0} | named.model_dump()
+    assert set(second) == set(first)
 
 
 def test_its_checksums_are_those_of_the_files(client: TestClient) -> None:
