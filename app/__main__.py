@@ -18,12 +18,13 @@ from pydantic import ValidationError
 
 from app import __version__, keys, settings
 from app.batch.command import add_command as add_augment
+from app.errors import KeysInvalid, ModelsInvalid
 from app.http import reference
 from app.http.wire import BoundedConnection
 from app.main import create_app
 from app.ops import reload
 from app.ops.doctor import doctor
-from app.runtime.manifest import ModelsInvalid, read_manifest
+from app.runtime.manifest import read_manifest
 from app.settings import Settings
 from app.telemetry import logs
 from app.telemetry.metrics import SHARED
@@ -105,7 +106,7 @@ def make_key(name: str) -> int:
     """Make an API key."""
     try:
         key, line = keys.make_key(name)
-    except keys.KeysInvalid as error:
+    except KeysInvalid as error:
         return _refuse(str(error))
     print(f"{key}\n{line}")
     print("The first line is the key: hand it over, it is stored nowhere.", file=sys.stderr)

@@ -24,6 +24,8 @@ from limits.aio.strategies import FixedWindowRateLimiter
 from limits.errors import StorageError
 from limits.storage import storage_from_string
 
+from app.errors import KeysInvalid
+
 ENTRY = re.compile(r"([A-Za-z0-9._-]{1,64}):([0-9A-Fa-f]{64})")
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 REREAD_SECONDS = 1.0
@@ -33,10 +35,6 @@ LOCAL_SECONDS = 10.0
 """How long to count in this process after the shared store failed, before it is asked again."""
 
 log = logging.getLogger(__name__)
-
-
-class KeysInvalid(ValueError):
-    """A list of keys cannot be used; the message says where, and never quotes it: it might hold a key."""
 
 
 @dataclass(frozen=True)

@@ -19,20 +19,14 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from app.errors import Refused, SourceUnreadable
+
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 PART_BYTES = 240
 """Longest part of a name; file systems take 255, and something is appended."""
 
 # zipfile raises RuntimeError for an encrypted entry, and a subclass of it for a compression that it does not know.
 _DAMAGE = (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile, RuntimeError, UnicodeDecodeError)
-
-
-class SourceUnreadable(ValueError):
-    """There is nothing that photographs could be taken from; the message says why."""
-
-
-class Refused(ValueError):
-    """One entry that is not read: an unsafe name, one that is taken, too many bytes, or damage."""
 
 
 @dataclass(frozen=True)

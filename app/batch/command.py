@@ -24,13 +24,13 @@ from pydantic import ValidationError
 from tqdm import tqdm
 
 from app import settings
-from app.batch.archives import Photograph, SourceUnreadable, open_source
-from app.batch.job import IN_FLIGHT, CannotRun, Job, Made, make, read, still_to_do
+from app.batch.archives import Photograph, open_source
+from app.batch.job import IN_FLIGHT, Job, Made, make, read, still_to_do
 from app.batch.output import Output, Tally
 from app.core.images import Format
 from app.core.parameters import MAX_VARIANTS, VariantsParameters
-from app.runtime.manifest import Manifest, ModelsInvalid
-from app.runtime.sessions import ProviderUnavailable
+from app.errors import CannotRun, CannotStart
+from app.runtime.manifest import Manifest
 from app.settings import Settings
 from app.telemetry import logs
 
@@ -99,7 +99,7 @@ def augment(
             else:
                 opened = here(job)
             tally = asyncio.run(_run(job, opened, photographs, target))
-    except (CannotRun, SourceUnreadable, ModelsInvalid, ProviderUnavailable) as error:
+    except CannotStart as error:
         return _refuse(str(error))
     except OSError as error:
         return _refuse(f"{error.filename or target}: {error.strerror}; the same command goes on from here")

@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-from app.batch.archives import Photograph, Refused
-from app.core.images import NotAnImage, TooManyPixels
+from app.batch.archives import Photograph
 from app.core.models import decoder_role
 from app.core.parameters import MAX_VARIANTS, VariantsParameters
-from app.core.service import FaceNotFound, FaceTooSmall, NoFace, Service
-from app.runtime.batching import ComputationFailed, DeadlineExceeded
+from app.core.service import Service
+from app.errors import BandEmpty, ComputationFailed, DeadlineExceeded, PhotographUnusable, Refused
 from app.runtime.manifest import Manifest
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
@@ -27,26 +26,8 @@ PATIENCE = 3600.0
 
 SUFFIX = {"jpeg": "jpg", "webp": "webp", "png": "png"}
 
-
-class BandEmpty(ValueError):
-    """The search found no variant in the band."""
-
-
-UNUSABLE = (
-    Refused,
-    NotAnImage,
-    TooManyPixels,
-    NoFace,
-    FaceNotFound,
-    FaceTooSmall,
-    BandEmpty,
-    ComputationFailed,
-    DeadlineExceeded,
-)
-
-
-class CannotRun(RuntimeError):
-    """The run cannot begin or go on; the message says why and what to do."""
+UNUSABLE = (PhotographUnusable, BandEmpty, ComputationFailed, DeadlineExceeded)
+"""For these a photograph is skipped, under a slug that is the name of the error."""
 
 
 @dataclass(frozen=True)

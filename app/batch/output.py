@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from app.batch.job import CannotRun, Made
+from app.batch.job import Made
+from app.errors import CannotRun
 
 
 @dataclass

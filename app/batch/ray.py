@@ -30,11 +30,11 @@ from ray.data.block import BlockMetadata
 from ray.data.datasource import ReadTask
 from ray.exceptions import RayTaskError
 
-from app.batch.archives import Photograph, Refused, open_source
-from app.batch.job import IN_FLIGHT, CannotRun, Job, Made, make, read, still_to_do
+from app.batch.archives import Photograph, open_source
+from app.batch.job import IN_FLIGHT, Job, Made, make, read, still_to_do
 from app.core.models import decoder_role
-from app.runtime.manifest import Manifest, ModelsInvalid, read_manifest
-from app.runtime.sessions import ProviderUnavailable
+from app.errors import CannotRun, ModelsInvalid, ProviderUnavailable, Refused
+from app.runtime.manifest import Manifest, read_manifest
 from app.telemetry import logs
 
 if TYPE_CHECKING:

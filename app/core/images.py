@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageDraw, ImageFont, ImageOps, PngImagePlugin
 
 from app.core.provenance import Provenance
+from app.errors import NotAnImage, TooManyPixels
 
 Bytes = NDArray[np.uint8]
 Format = Literal["jpeg", "webp", "png"]
@@ -41,14 +42,6 @@ _JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
 
 # The size limit is ours (it answers with a problem, where Pillow's would only warn).
 Image.MAX_IMAGE_PIXELS = None
-
-
-class NotAnImage(ValueError):
-    """The bytes are not a whole JPEG, PNG or WebP picture."""
-
-
-class TooManyPixels(ValueError):
-    """The picture's header announces more pixels than are accepted."""
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ from typing import Literal
 
 from app.core.faces import FRAME_SIZE, Detector
 from app.core.generate import CONTROL_SIZE, IDENTITY_SIZE, Generator
+from app.errors import ModelsInvalid, ProviderUnavailable
 from app.runtime.batching import Batcher
 from app.runtime.graphs import EMBEDDING
-from app.runtime.manifest import CARD, NETWORKS, Manifest, ModelsInvalid, read_manifest
-from app.runtime.sessions import Network, ProviderUnavailable, cores, multiplies_bytes, wants_cuda
+from app.runtime.manifest import CARD, NETWORKS, Manifest, read_manifest
+from app.runtime.sessions import Network, cores, multiplies_bytes, wants_cuda
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
 

@@ -38,7 +38,8 @@ from app.core.parameters import (
 )
 from app.core.provenance import Provenance
 from app.core.selftest import SelfTest
-from app.runtime.batching import DeadlineExceeded, Gate
+from app.errors import DeadlineExceeded, FaceNotFound, FaceTooSmall, NoFace, NotReady, UnknownControl
+from app.runtime.batching import Gate
 from app.runtime.manifest import Manifest, read_manifest
 from app.runtime.sessions import cores
 from app.settings import Settings
@@ -49,26 +50,6 @@ T = TypeVar("T")
 
 FRAME_EYE_DISTANCE = float(np.linalg.norm(FRAME_POINTS[1] - FRAME_POINTS[0])) * FRAME_SIZE
 """Distance between the eyes in the face frame, in its pixels."""
-
-
-class NotReady(RuntimeError):
-    """The service is starting or about to stop."""
-
-
-class NoFace(ValueError):
-    """No face was found in the photograph."""
-
-
-class FaceNotFound(ValueError):
-    """The photograph has fewer faces than the index that was asked for."""
-
-
-class FaceTooSmall(ValueError):
-    """The face is too small to be told apart from others."""
-
-
-class UnknownControl(ValueError):
-    """No control has this name."""
 
 
 @dataclass(frozen=True)

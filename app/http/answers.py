@@ -19,10 +19,10 @@ from pydantic import BaseModel
 from app.core.faces import FRAME_SIZE, Face
 from app.core.models import Engine
 from app.core.service import Subject, Variant, Variants, floats
+from app.errors import BandEmpty
 from app.http import problems, schemas
 from app.http.connection import while_connected
 from app.http.negotiation import JSON, NDJSON, ZIP
-from app.http.problems import ProblemError
 
 POINTS = tuple(schemas.Landmarks.model_fields)
 
@@ -67,7 +67,7 @@ async def _whole(
         if form.startswith("image/"):
             made, data = await variants.sheet(columns)
             if data is None:
-                raise ProblemError(problems.BAND_EMPTY, "Widen the band, or ask for JSON to see how the search went.")
+                raise BandEmpty("Widen the band, or ask for JSON to see how the search went.")
             return Response(data, media_type=form, headers=_headers(variants, made))
         files = await variants.all_files()
         headers = _headers(variants, [variant for variant, _ in files])

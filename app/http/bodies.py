@@ -15,9 +15,9 @@ from pydantic import BaseModel, ValidationError
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from app.errors import Overloaded
 from app.http.problems import INVALID_PARAMETERS, ProblemError, parameter_problems, refuse
 from app.http.schemas import ParameterProblem
-from app.runtime.batching import Overloaded
 
 FORM = "multipart/form-data"
 IMAGES = ("image/jpeg", "image/png", "image/webp")

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from app.http import schemas
-from app.http.problems import DETAILS, EXCEPTIONS, MEDIA_TYPE, PREFIX, STATUSES, Kind
+from app.http.problems import DETAILS, EXCEPTIONS, MEDIA_TYPE, PREFIX, SOMEWHERE, STATUSES, Kind
 
 BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 
@@ -15,7 +15,8 @@ BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 def errors(*statuses: int, also: tuple[Kind, ...] = ()) -> dict[int | str, dict[str, Any]]:
     """The problems a route can answer with, each kind as an example; `also` are those that no other route has."""
     kinds: dict[str, Kind] = {}
-    for kind in (*STATUSES.values(), *EXCEPTIONS.values(), *also):
+    everywhere = [kind for kind in EXCEPTIONS.values() if kind not in SOMEWHERE]
+    for kind in (*STATUSES.values(), *everywhere, *also):
         kinds.setdefault(kind.slug, kind)
     answers: dict[int | str, dict[str, Any]] = {}
     for status in statuses:

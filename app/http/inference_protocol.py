@@ -18,8 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.http.problems import MEDIA_TYPE, ProblemError, refuse
-from app.http.tensors import Tensor, TensorInvalid, TensorModel, Tensors
+from app.errors import TensorInvalid
+from app.http.problems import MEDIA_TYPE, refuse
+from app.http.tensors import Tensor, TensorModel, Tensors
 
 PREFIX = "/v2"
 JSON_LENGTH = "Inference-Header-Content-Length"
@@ -145,6 +146,7 @@ def read_inference(model: TensorModel, body: bytes, json_length: str | None) -> 
 
     Raises:
         ProblemError: 400, with what is wrong.
+        TensorInvalid: a tensor is.
     """
     end = len(body)
     if json_length is not None:
@@ -160,15 +162,7 @@ def read_inference(model: TensorModel, body: bytes, json_length: str | None) -> 
         raise refuse(400, f"{'.'.join(map(str, first['loc'])) or 'request'}: {first['msg']}") from None
     except ValueError:
         raise refuse(400, "The request is not valid JSON.") from None
-    try:
-        return _read(model, request, memoryview(body)[end:])
-    except TensorInvalid as error:
-        raise refused(error) from None
-
-
-def refused(error: TensorInvalid) -> ProblemError:
-    """A tensor that will not do, as an answer."""
-    return refuse(400, str(error))
+    return _read(model, request, memoryview(body)[end:])
 
 
 def write_answer(name: str, version: str, inference: Inference, tensors: Tensors) -> tuple[bytes, dict[str, str]]:

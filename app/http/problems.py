@@ -17,9 +17,8 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from app.core import images, service
+from app import errors
 from app.http import schemas
-from app.runtime import batching, manifest
 
 PREFIX = "urn:lookalike:problem:"
 MEDIA_TYPE = "application/problem+json"
@@ -36,27 +35,33 @@ class Kind:
     title: str
 
 
+BAD_REQUEST = Kind(400, "bad-request", "The request cannot be understood")
 INVALID_PARAMETERS = Kind(422, "invalid-parameters", "Some parameters are not valid")
 INTERNAL = Kind(500, "internal", "The service failed")
 BAND_EMPTY = Kind(422, "band-empty", "No variant was found inside the band")
 NOT_READY = Kind(503, "not-ready", "The service is not ready")
 
 EXCEPTIONS: dict[type[Exception], Kind] = {
-    images.NotAnImage: Kind(400, "not-an-image", "The body is not an image"),
-    images.TooManyPixels: Kind(413, "too-many-pixels", "The image has too many pixels"),
-    service.NoFace: Kind(422, "no-face", "No face was found"),
-    service.FaceNotFound: Kind(422, "face-not-found", "There is no face with this index"),
-    service.FaceTooSmall: Kind(422, "face-too-small", "The face is too small"),
-    service.UnknownControl: Kind(422, "unknown-control", "There is no such control"),
-    service.NotReady: NOT_READY,
-    manifest.ModelsInvalid: Kind(409, "model-invalid", "The new model cannot be served, the old one is"),
-    batching.Overloaded: Kind(503, "overloaded", "The service is busy"),
-    batching.DeadlineExceeded: Kind(504, "deadline-exceeded", "The answer took too long"),
-    batching.ComputationFailed: INTERNAL,
+    errors.NotAnImage: Kind(400, "not-an-image", "The body is not an image"),
+    errors.TooManyPixels: Kind(413, "too-many-pixels", "The image has too many pixels"),
+    errors.NoFace: Kind(422, "no-face", "No face was found"),
+    errors.FaceNotFound: Kind(422, "face-not-found", "There is no face with this index"),
+    errors.FaceTooSmall: Kind(422, "face-too-small", "The face is too small"),
+    errors.UnknownControl: Kind(422, "unknown-control", "There is no such control"),
+    errors.TensorInvalid: BAD_REQUEST,
+    errors.BandEmpty: BAND_EMPTY,
+    errors.NotReady: NOT_READY,
+    errors.ModelsInvalid: Kind(409, "model-invalid", "The new model cannot be served, the old one is"),
+    errors.Overloaded: Kind(503, "overloaded", "The service is busy"),
+    errors.DeadlineExceeded: Kind(504, "deadline-exceeded", "The answer took too long"),
+    errors.ComputationFailed: INTERNAL,
 }
 
+SOMEWHERE = (BAND_EMPTY,)
+"""Kinds that only the routes which say so answer with."""
+
 STATUSES: dict[int, Kind] = {
-    400: Kind(400, "bad-request", "The request cannot be understood"),
+    400: BAD_REQUEST,
     401: Kind(401, "unauthorized", "A key is needed"),
     403: Kind(403, "forbidden", "The key does not allow this"),
     404: Kind(404, "not-found", "There is nothing at this address"),
@@ -127,10 +132,10 @@ def describe(error: Exception, request_id: str) -> tuple[Kind, bytes, dict[str, 
         headers = dict(error.headers or {})
         default = HTTPStatus(error.status_code).phrase
         detail = "" if error.detail == default else str(error.detail)
-    elif isinstance(error, batching.Overloaded):
+    elif isinstance(error, errors.Overloaded):
         headers = {"Retry-After": str(error.retry_after)}
         detail = f"{detail} Try again in {error.retry_after} s."
-    elif isinstance(error, service.NotReady):
+    elif isinstance(error, errors.NotReady):
         headers = {"Retry-After": "1"}
     elif isinstance(error, RequestValidationError):
         more["errors"] = parameter_problems(error.errors())
@@ -138,10 +143,10 @@ def describe(error: Exception, request_id: str) -> tuple[Kind, bytes, dict[str, 
     return kind, body(kind, detail or DETAILS.get(kind.slug, kind.title), request_id, **more), headers
 
 
-def parameter_problems(errors: Sequence[Any]) -> list[schemas.ParameterProblem]:
+def parameter_problems(found: Sequence[Any]) -> list[schemas.ParameterProblem]:
     """Validation errors as names and messages, without the values that were sent."""
     problems = []
-    for error in errors:
+    for error in found:
         place = [str(part) for part in error["loc"] if part not in ("body", "query")]
         if error["type"] == "extra_forbidden":
             message = "is not a parameter of this address"

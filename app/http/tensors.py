@@ -18,6 +18,7 @@ from app.core.generate import CONTROL_SIZE, IDENTITY_SIZE
 from app.core.models import Engine
 from app.core.parameters import MAX_VARIANTS
 from app.core.service import Service
+from app.errors import TensorInvalid
 from app.runtime.batching import Batcher
 
 Datatype = Literal["UINT8", "FP32"]
@@ -25,10 +26,6 @@ Tensors = dict[str, NDArray[Any]]
 
 DTYPES: dict[Datatype, np.dtype[Any]] = {"UINT8": np.dtype("u1"), "FP32": np.dtype("<f4")}
 MAX_ROWS = MAX_VARIANTS
-
-
-class TensorInvalid(ValueError):
-    """A tensor is missing, unknown, or not of the datatype, shape or range that the network takes."""
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,10 @@ from pydantic import ValidationError
 from app import __version__, settings
 from app.core.generate import CONTROL_SIZE, IDENTITY_SIZE
 from app.core.models import CPU_BATCHES, GPU_BATCHES, Engine
+from app.errors import ModelsInvalid, ProviderUnavailable
 from app.keys import Keyring
-from app.runtime.manifest import Manifest, ModelsInvalid, parse_manifest, verify_file
-from app.runtime.sessions import ProviderUnavailable, cores
+from app.runtime.manifest import Manifest, parse_manifest, verify_file
+from app.runtime.sessions import cores
 from app.settings import PREFIX, Settings
 from app.telemetry.metrics import Metrics
 

@@ -18,9 +18,8 @@ from contextlib import contextmanager, suppress
 from uvicorn import Config, Server
 from uvicorn.supervisors import Multiprocess
 
-from app.core.service import NotReady, Service
-from app.runtime.manifest import ModelsInvalid
-from app.runtime.sessions import ProviderUnavailable
+from app.core.service import Service
+from app.errors import ModelsInvalid, NotReady, ProviderUnavailable
 
 STARTUP_FAILURE = 3
 

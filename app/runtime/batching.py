@@ -22,26 +22,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from app.errors import ComputationFailed, DeadlineExceeded, Overloaded
+
 Array = NDArray[Any]
 Rows = tuple[Array, ...]
 
 log = logging.getLogger(__name__)
-
-
-class Overloaded(RuntimeError):
-    """More images are waited for than the service takes on; `retry_after` is in seconds."""
-
-    def __init__(self, retry_after: int) -> None:
-        super().__init__("The service is busy with other requests.")
-        self.retry_after = retry_after
-
-
-class DeadlineExceeded(RuntimeError):
-    """The request was given up because it took longer than the deadline."""
-
-
-class ComputationFailed(RuntimeError):
-    """A network raised, or gave values that are not finite."""
 
 
 class Gate:

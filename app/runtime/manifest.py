@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from app.errors import ModelsInvalid
+
 FILE = "manifest.json"
 CARD = "MODEL_CARD.md"
 
@@ -26,10 +28,6 @@ NETWORKS: dict[Role, str] = {
     "recognizer": "face_recognizer.onnx",
 }
 OPTIONAL: frozenset[Role] = frozenset({"decoder_int8"})
-
-
-class ModelsInvalid(RuntimeError):
-    """The model directory cannot be served; the message names the file and says what is wrong with it."""
 
 
 class NetworkFile(BaseModel):

@@ -16,15 +16,13 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from app.errors import ProviderUnavailable
+
 Device = Literal["auto", "cpu", "cuda"]
 
 _PROVIDER = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 CPU_INFO = Path("/proc/cpuinfo")
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
-
-
-class ProviderUnavailable(RuntimeError):
-    """The execution provider that was asked for cannot be had on this machine."""
 
 
 class Network:

@@ -20,7 +20,8 @@ from pydantic import ValidationError
 from app import keys
 from app.__main__ import main
 from app.core.parameters import MAX_VARIANTS
-from app.keys import Keyring, KeysInvalid, RateLimiter, make_key, network_of, read_entries
+from app.errors import KeysInvalid
+from app.keys import Keyring, RateLimiter, make_key, network_of, read_entries
 from app.main import create_app
 from app.settings import LARGEST_REQUEST, Settings, sentences
 

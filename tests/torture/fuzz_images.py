@@ -9,8 +9,10 @@ import sys
 
 import atheris
 
+from app.errors import NotAnImage, TooManyPixels
+
 with atheris.instrument_imports(include=["app.core.images", "PIL"]):
-    from app.core.images import NotAnImage, TooManyPixels, read_photo
+    from app.core.images import read_photo
 
 MAX_PIXELS = 4_000_000
 

@@ -23,7 +23,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.batch.archives import Refused, SourceUnreadable, open_source
+from app.batch.archives import open_source
+from app.errors import Refused, SourceUnreadable
 from app.keys import Keyring, make_key
 from tests.patience import PATIENCE
 from tests.server import Server

@@ -21,11 +21,10 @@ from app.http.inference_protocol import (
     ProtocolError,
     inflate,
     read_inference,
-    refused,
     write_answer,
 )
 from app.http.problems import NOT_READY, ProblemError, refuse
-from app.http.tensors import MAX_ROWS, MODELS, Tensor, TensorInvalid, TensorModel, infer
+from app.http.tensors import MAX_ROWS, MODELS, Tensor, TensorModel, infer
 
 SERVER = "lookalike"
 
@@ -256,10 +255,7 @@ async def infer_model(request: Request) -> Response:
         )
         rows = max((tensor.shape[0] for tensor in inference.tensors.values() if tensor.ndim), default=1)
         await charge(request, min(rows, MAX_ROWS))
-        try:
-            engine, tensors = await infer(service, model, inference.tensors, deadline)
-        except TensorInvalid as error:
-            raise refused(error) from None
+        engine, tensors = await infer(service, model, inference.tensors, deadline)
         content, headers = await service.in_thread(
             lambda: write_answer(model.name, engine.manifest.version, inference, tensors), deadline
         )

@@ -21,8 +21,9 @@ from PIL import Image
 
 from app.__main__ import main
 from app.batch import ray as on_ray
-from app.batch.job import CannotRun, Job
+from app.batch.job import Job
 from app.core.parameters import VariantsParameters
+from app.errors import CannotRun
 from app.runtime.manifest import read_manifest
 from app.settings import Settings
 from tests.patience import until

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.core.images import Format, NotAnImage, TooManyPixels, contact_sheet, read_photo, write_image
+from app.core.images import Format, contact_sheet, read_photo, write_image
 from app.core.provenance import SYNTHETIC, Provenance
+from app.errors import NotAnImage, TooManyPixels
 
 MANY = 10**8
 PROVENANCE = Provenance("lookalike", "1.2.3", "0123abcd")

@@ -10,9 +10,9 @@ import pytest
 from app.core import models
 from app.core.generate import Generator, sample_controls
 from app.core.models import decoder_role
+from app.errors import ModelsInvalid, ProviderUnavailable
 from app.runtime import sessions
-from app.runtime.manifest import Manifest, ModelsInvalid, parse_manifest
-from app.runtime.sessions import ProviderUnavailable
+from app.runtime.manifest import Manifest, parse_manifest
 from app.settings import Settings
 
 

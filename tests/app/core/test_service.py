@@ -11,7 +11,7 @@ import pytest
 
 from app.core.parameters import VariantsParameters
 from app.core.service import Service, Variant, Variants
-from app.runtime.batching import ComputationFailed
+from app.errors import ComputationFailed
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
 from tests.patience import until

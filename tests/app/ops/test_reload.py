@@ -20,8 +20,8 @@ import numpy as np
 import pytest
 
 from app.core.service import Service
+from app.errors import ModelsInvalid
 from app.keys import make_key
-from app.runtime.manifest import ModelsInvalid
 from app.settings import PACKAGE, Settings
 from app.telemetry.metrics import Metrics
 from tests.crowd import Crowd

@@ -11,7 +11,8 @@ from contextlib import asynccontextmanager
 import numpy as np
 import pytest
 
-from app.runtime.batching import Batcher, ComputationFailed, DeadlineExceeded, Gate, Overloaded
+from app.errors import ComputationFailed, DeadlineExceeded, Overloaded
+from app.runtime.batching import Batcher, Gate
 from tests.patience import until
 
 POISON, NAN = -1.0, -2.0

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from app.runtime.manifest import NETWORKS, ModelsInvalid, read_manifest
+from app.errors import ModelsInvalid
+from app.runtime.manifest import NETWORKS, read_manifest
 from app.settings import Settings
 
 
