@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -29,7 +30,12 @@ class FaceSet:
         genders: [n] int64, index into `gender_names`; -1 where unknown.
         groups: [n] int64, index into `group_names`; -1 where unknown.
         grey: [n] bool, whether the picture has no colour.
-        gender_names, group_names: the labels of the whole set (both sides), sorted.
+        channel_differences: [n] float32, mean over the face of largest minus least channel, 0..255; 0 is grey.
+        turns: [n] float32, nose tip off the eyes' middle in eye distances, unsigned; 0 is frontal, 0.6 three-quarter.
+        weights: [n] float32, how often to draw a face for training, of mean 1; see `sampling`.
+        estimated: [n, 3] bool, whether age, gender, group were estimated rather than labelled.
+        sources: [n] int64, index into `source_names`; -1 where unknown.
+        gender_names, group_names, source_names: the labels of the whole set (both sides), sorted.
     """
 
     faces: Bytes
@@ -41,8 +47,14 @@ class FaceSet:
     genders: NDArray[np.int64]
     groups: NDArray[np.int64]
     grey: NDArray[np.bool_]
+    channel_differences: Floats
+    turns: Floats
+    weights: Floats
+    estimated: NDArray[np.bool_]
+    sources: NDArray[np.int64]
     gender_names: tuple[str, ...]
     group_names: tuple[str, ...]
+    source_names: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.names)
@@ -63,8 +75,7 @@ class FaceSet:
         arrays = [np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS]
         if any(len(array) != len(rows) for array in arrays):
             raise ValueError(f"{folder}: faces.csv and the arrays differ in length; run prepare again")
-        gender_names = tuple(sorted({row["gender"] for row in rows} - {""}))
-        group_names = tuple(sorted({row["group"] for row in rows} - {""}))
+        gender_names, group_names, source_names = (_names(rows, label) for label in ("gender", "group", "source"))
         # Train rows come first in the files, so that each side is one slice and stays memory-mapped.
         train = sum(row["split"] == "train" for row in rows)
         part = {None: slice(None), "train": slice(0, train), "test": slice(train, None)}[split]
@@ -78,17 +89,37 @@ class FaceSet:
             embeddings_mirrored=mirrored,
             names=[row["file"] for row in rows],
             clusters=np.array([int(row["cluster"]) for row in rows], np.int64),
-            ages=np.array([float(row["age"] or "nan") for row in rows], np.float32),
+            ages=_numbers(rows, "age", math.nan),
             genders=_indices([row["gender"] for row in rows], gender_names),
             groups=_indices([row["group"] for row in rows], group_names),
             grey=np.array([row["grey"] == "1" for row in rows], np.bool_),
+            channel_differences=_numbers(rows, "channel_difference", math.nan),
+            turns=_numbers(rows, "turn", math.nan),
+            weights=_numbers(rows, "weight", 1.0),
+            estimated=np.array(
+                [[name in row.get("estimated", "").split() for name in LABELS] for row in rows], np.bool_
+            ),
+            sources=_indices([row.get("source", "") for row in rows], source_names),
             gender_names=gender_names,
             group_names=group_names,
+            source_names=source_names,
         )
 
 
 ARRAYS = ("faces", "embeddings", "embeddings_mirrored")
 """The array files of a prepared set, each NAME.npy."""
+
+LABELS = ("age", "gender", "group")
+"""What is known or estimated of a face, in the order of `FaceSet.estimated`."""
+
+
+def _names(rows: list[dict[str, str]], label: str) -> tuple[str, ...]:
+    return tuple(sorted({row.get(label, "") for row in rows} - {""}))
+
+
+def _numbers(rows: list[dict[str, str]], column: str, missing: float) -> Floats:
+    """A column of numbers [n]; `missing` where it is empty, or where an older set has no such column."""
+    return np.array([float(row.get(column) or missing) for row in rows], np.float32)
 
 
 def _indices(labels: list[str], names: tuple[str, ...]) -> NDArray[np.int64]:

@@ -38,6 +38,12 @@ def face_set() -> FaceSet:
         genders=random.integers(0, 2, len(images)),
         groups=random.integers(0, 5, len(images)),
         grey=np.zeros(len(images), np.bool_),
+        channel_differences=np.full(len(images), 40, np.float32),
+        turns=np.zeros(len(images), np.float32),
+        weights=np.ones(len(images), np.float32),
+        estimated=np.zeros((len(images), 3), np.bool_),
+        sources=np.zeros(len(images), np.int64),
         gender_names=("female", "male"),
         group_names=("asian", "black", "indian", "other", "white"),
+        source_names=("astronaut",),
     )

@@ -23,7 +23,7 @@ def write_set(folder, rows=ROWS, count=None):
     for name in ("embeddings", "embeddings_mirrored"):
         np.save(folder / f"{name}.npy", chance.normal(size=(count, 192)).astype(np.float32))
     with (folder / "faces.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, ["row", *ROWS[0]])
+        writer = csv.DictWriter(file, ["row", *rows[0]])
         writer.writeheader()
         writer.writerows({"row": number, **row} for number, row in enumerate(rows))
     (folder / "report.json").write_text(json.dumps({"kept": count}))
@@ -51,6 +51,33 @@ def test_labels_are_numbers_with_nan_and_minus_one_for_unknown(tmp_path):
     assert train.groups.tolist() == [1, -1, -1]
     assert train.grey.tolist() == [False, True, False]
     assert train.clusters.tolist() == [0, 1, 0]
+
+
+def test_what_only_newer_sets_tell_is_unknown_of_an_older_one(tmp_path):
+    train = FaceSet.open(write_set(tmp_path), "train")
+    assert np.isnan(train.turns).all()
+    assert np.isnan(train.channel_differences).all()
+    assert train.weights.tolist() == [1, 1, 1]
+    assert not train.estimated.any()
+    assert (train.source_names, train.sources.tolist()) == ((), [-1, -1, -1])
+
+
+def test_sources_turns_and_weights_are_read_where_they_stand(tmp_path):
+    more = [
+        {"source": "utk", "turn": "0.12", "weight": "0.5", "channel_difference": "1.5", "estimated": ""},
+        {"source": "celeba", "turn": "0.55", "weight": "1.5", "channel_difference": "31", "estimated": "age group"},
+        {"source": "utk", "turn": "0", "weight": "1", "channel_difference": "40", "estimated": "gender"},
+        {"source": "scut", "turn": "0.3", "weight": "1", "channel_difference": "40", "estimated": ""},
+    ]
+    train = FaceSet.open(
+        write_set(tmp_path, [{**row, **extra} for row, extra in zip(ROWS, more, strict=True)]), "train"
+    )
+    assert train.source_names == ("celeba", "scut", "utk")
+    assert train.sources.tolist() == [2, 0, 2]
+    assert train.turns.tolist() == pytest.approx([0.12, 0.55, 0])
+    assert train.weights.tolist() == [0.5, 1.5, 1]
+    assert train.channel_differences.tolist() == [1.5, 31, 40]
+    assert train.estimated.tolist() == [[False, False, False], [True, False, True], [False, True, False]]
 
 
 def test_without_a_side_both_are_opened_train_first(tmp_path):
