@@ -39,7 +39,7 @@ from model_export.preparing.clusters import connected, similar_pairs, split_clus
 from model_export.preparing.cutting import Cutter, Quality, UnusablePicture
 from model_export.preparing.sources import Source, SourceError
 
-MODELS = Path(__file__).resolve().parents[1] / "app" / "models"
+MODELS = Path(__file__).resolve().parents[2] / "app" / "models"
 NETWORKS = ("face_detector_back.onnx", "face_detector_full_range.onnx", "face_recognizer.onnx")
 FORMAT = 1
 """Raised whenever the same pictures and settings would give other cuts; older chunks are then thrown away."""
