@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from functools import partial
-from typing import cast
 
-import uvicorn
 from pydantic import ValidationError
 
 from app import __version__, keys, settings
 from app.batch.command import add_command as add_augment
 from app.errors import KeysInvalid, ModelsInvalid
-from app.http import reference
-from app.http.wire import BoundedConnection
+from app.http import reference, server
 from app.main import create_app
-from app.ops import reload
 from app.ops.doctor import doctor
 from app.runtime.manifest import read_manifest
 from app.settings import Settings
@@ -63,24 +57,7 @@ def serve() -> int:
         if chosen.workers > 1:
             shared = stack.enter_context(tempfile.TemporaryDirectory(prefix="lookalike-metrics-"))
             os.environ.setdefault(SHARED, shared)
-        config = uvicorn.Config(
-            "app.main:serving",
-            factory=True,
-            host=chosen.host,
-            port=chosen.port,
-            # Upload, computation and download may take a deadline each.
-            http=cast(type[asyncio.Protocol], partial(BoundedConnection, exchange_seconds=3 * chosen.deadline)),
-            ws="none",
-            # Longer than load balancers keep theirs, or they would reuse a connection that is just being closed.
-            timeout_keep_alive=75,
-            workers=chosen.workers,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            forwarded_allow_ips=chosen.trusted_proxies,
-            timeout_graceful_shutdown=int(chosen.deadline) + 5,
-        )
-        return reload.serve(config)
+        return server.serve("app.main:serving", chosen)
 
 
 def show_settings() -> int:

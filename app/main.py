@@ -18,6 +18,7 @@ from app.http.middleware import Envelope
 from app.http.routes import ROUTERS
 from app.http.tracing import Traced
 from app.ops.drain import ready_until_stopped
+from app.ops.readiness import Readiness
 from app.ops.reload import reloaded_on_hangup
 from app.settings import Settings
 from app.telemetry import logs, tracing
@@ -48,12 +49,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     settings = settings or Settings()
     metrics = Metrics()
     service = Service(settings, metrics)
+    readiness = Readiness(service, settings.max_requests)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:  # noqa: ARG001 - the framework passes it
         await service.start()
         try:
-            with ready_until_stopped(service, settings.drain_seconds), reloaded_on_hangup(service):
+            with ready_until_stopped(readiness, settings.drain_seconds), reloaded_on_hangup(service):
                 yield
         finally:
             await service.close()
@@ -74,6 +76,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         telemetry=NO_TELEMETRY,
     )
     app.state.service = service
+    app.state.readiness = readiness
     app.state.metrics = metrics
     problems.install(app)
     access.install(app, settings)
@@ -88,7 +91,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             allow_headers=["*"],
             expose_headers=["*"],
         )
-    app.add_middleware(Envelope, settings=settings, metrics=metrics, service=service)
+    app.add_middleware(Envelope, settings=settings, metrics=metrics, service=service, readiness=readiness)
     app.add_middleware(ProtocolErrors)
     if settings.tracing:
         app.add_middleware(Traced)

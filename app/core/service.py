@@ -229,16 +229,12 @@ class Service:
 
     Attributes:
         gate: images that are waited for.
-        open_requests: requests with a body that are open, uploads included; counted by whoever takes them on.
-        draining: about to stop.
     """
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.settings = settings
         self.metrics = metrics
         self.gate = Gate(settings.queue_images)
-        self.draining = False
-        self.open_requests = 0
         self._self_test = SelfTest(self._try_out)
         self._engine: Engine | None = None
         self._reloading = asyncio.Lock()
@@ -304,19 +300,10 @@ class Service:
             raise NotReady("The models are still being loaded.")
         return self._engine
 
-    def unready(self) -> str | None:
-        """Why the service should get no more requests just now; None when it should."""
-        if self._engine is None:
-            return "The models are still being loaded."
-        if self.draining:
-            return "The service is about to stop."
-        if self.gate.full:
-            return "The queue is full."
-        if self.open_requests >= self.settings.max_requests:
-            return "As many requests as are taken on are open."
-        if self.failing:
-            return "The networks fail."
-        return None
+    @property
+    def started(self) -> bool:
+        """Whether the models are loaded and warm."""
+        return self._engine is not None
 
     @property
     def failing(self) -> bool:

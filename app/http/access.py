@@ -58,12 +58,18 @@ class Access:
         keyring: the keys; None lets everybody in, but nobody into administration.
         protected: areas that need a key besides the API: `health`, `metrics`, `docs`.
         admins: names of the keys that may administer; empty is every key.
+        policy: the rate limits, as a header has them.
     """
 
     def __init__(
-        self, app: ASGIApp, keyring: Keyring | None, protected: Collection[str], admins: Collection[str]
+        self,
+        app: ASGIApp,
+        keyring: Keyring | None,
+        protected: Collection[str],
+        admins: Collection[str],
+        policy: str,
     ) -> None:
-        self._app, self._keyring = app, keyring
+        self._app, self._keyring, self._policy = app, keyring, policy
         self._protected, self._admins = {"api", "admin", *protected}, admins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,7 +89,7 @@ class Access:
             allowance: Allowance | None = getattr(request.state, "allowance", None)
             if message["type"] == "http.response.start" and allowance:
                 fields = MutableHeaders(scope=message)
-                fields["RateLimit-Policy"] = request.app.state.limiter.policy
+                fields["RateLimit-Policy"] = self._policy
                 fields["RateLimit-Limit"] = str(allowance.limit)
                 fields["RateLimit-Remaining"] = str(allowance.remaining)
                 fields["RateLimit-Reset"] = str(allowance.reset)
@@ -125,7 +131,7 @@ def _key(request: Request) -> str:
     return credentials.strip() if scheme.lower() == "bearer" else ""
 
 
-async def charge(request: Request, images: int) -> None:
+async def charge(request: Request, limiter: RateLimiter | None, images: int) -> None:
     """Count images that are about to be made against the caller's rate limit.
 
     What is charged stays charged, whatever becomes of the request.
@@ -133,7 +139,6 @@ async def charge(request: Request, images: int) -> None:
     Raises:
         ProblemError: 429, it has not so many left.
     """
-    limiter: RateLimiter | None = request.app.state.limiter
     if limiter is None:
         return
     key = getattr(request.state, "key", None)
@@ -151,8 +156,15 @@ async def charge(request: Request, images: int) -> None:
 def install(app: FastAPI, settings: Settings) -> None:
     """Put keys and rate limits around the application."""
     keyring = Keyring(settings.keys, settings.keys_file) if settings.needs_key else None
-    app.state.limiter = RateLimiter(settings.rate_limit, settings.rate_store) if settings.rate_limit else None
-    app.add_middleware(Access, keyring=keyring, protected=settings.protect, admins=settings.admin_keys)
+    limiter = RateLimiter(settings.rate_limit, settings.rate_store) if settings.rate_limit else None
+    app.state.limiter = limiter
+    app.add_middleware(
+        Access,
+        keyring=keyring,
+        protected=settings.protect,
+        admins=settings.admin_keys,
+        policy=limiter.policy if limiter else "",
+    )
 
 
 def document(schema: dict[str, Any], settings: Settings) -> None:

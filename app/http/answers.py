@@ -17,6 +17,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
 from app.core.faces import FRAME_SIZE, Face
+from app.core.images import Format
 from app.core.models import Engine
 from app.core.service import Subject, Variant, Variants, floats
 from app.errors import BandEmpty
@@ -35,7 +36,7 @@ async def answer_variants(
     request: Request,
     opened: AbstractAsyncContextManager[Variants],
     form: str,
-    media_type: str,
+    image: Format,
     summary: Summary,
     columns: int | None = None,
 ) -> Response:
@@ -45,10 +46,11 @@ async def answer_variants(
         request: the request, its body read.
         opened: the service's answer.
         form: the media type of the answer.
-        media_type: that of one image.
+        image: the file format of one image.
         summary: makes the JSON answer of variants.
         columns: of a contact sheet; None makes it about square.
     """
+    media_type = f"image/{image}"
     if form == NDJSON:
         return await _stream(request, opened, media_type)
     return await while_connected(request, _whole(request, opened, form, media_type, summary, columns))

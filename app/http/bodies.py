@@ -18,6 +18,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from app.errors import Overloaded
 from app.http.problems import INVALID_PARAMETERS, ProblemError, parameter_problems, refuse
 from app.http.schemas import ParameterProblem
+from app.runtime.batching import Gate
 
 FORM = "multipart/form-data"
 IMAGES = ("image/jpeg", "image/png", "image/webp")
@@ -34,14 +35,14 @@ class Upload:
     parameters: dict[str, str]
 
 
-async def read_upload(request: Request, *names: str) -> Upload:
+async def read_upload(request: Request, gate: Gate, *names: str) -> Upload:
     """Read photographs with the given field names; raw bytes will do where there is only one.
 
     Raises:
         ProblemError: 400 nothing there, 415 another media type, 422 a field that is missing, unknown or given twice.
         Overloaded: there is no room for one more image.
     """
-    refuse_if_full(request)
+    refuse_if_full(gate)
     pairs = list(request.query_params.multi_items())
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type == FORM:
@@ -65,13 +66,12 @@ async def read_upload(request: Request, *names: str) -> Upload:
     return Upload(photos, dict(pairs))
 
 
-def refuse_if_full(request: Request) -> None:
+def refuse_if_full(gate: Gate) -> None:
     """Refuse before the body is read: under overload, what refusals cost is taken from those that are served.
 
     Raises:
         Overloaded: there is no room for one more image.
     """
-    gate = request.app.state.service.gate
     if gate.full:
         raise Overloaded(gate.retry_after())
 

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.service import Service
 from app.http import problems
+from app.ops.readiness import Readiness
 from app.settings import Settings
 from app.telemetry import logs
 from app.telemetry.metrics import Metrics
@@ -36,11 +37,15 @@ class Envelope:
         app: what it wraps.
         settings: limits.
         metrics: where requests are counted.
-        service: is told how many requests are open, and of failures.
+        service: is told of failures.
+        readiness: is told how many requests are open.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics, service: Service) -> None:
-        self._app, self._settings, self._metrics, self._service = app, settings, metrics, service
+    def __init__(
+        self, app: ASGIApp, settings: Settings, metrics: Metrics, service: Service, readiness: Readiness
+    ) -> None:
+        self._app, self._settings, self._metrics = app, settings, metrics
+        self._service, self._readiness = service, readiness
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -72,19 +77,20 @@ class Envelope:
                 message = dict(message, body=b"")
             await send(message)
 
-        bodied = method in BODIED
-        self._service.open_requests += bodied
         try:
-            if bodied and self._service.open_requests > self._settings.max_requests:
-                await self._fail(HTTPException(503, headers={"Retry-After": "1"}), state, send_on)
+            if method not in BODIED:
+                await self._app(inner, receive, send_on)
             else:
-                await self._app(inner, self._limited(scope["path"], headers, receive) if bodied else receive, send_on)
+                with self._readiness.request() as room:
+                    if room:
+                        await self._app(inner, self._limited(scope["path"], headers, receive), send_on)
+                    else:
+                        await self._fail(HTTPException(503, headers={"Retry-After": "1"}), state, send_on)
         except Exception as error:
             log.exception("request failed")
             if not status:
                 await self._fail(error, state, send_on)
         finally:
-            self._service.open_requests -= bodied
             seconds = time.perf_counter() - start
             route = state["route"] = getattr(inner.get("route"), "path", "none")
             known_method = method if method in (*BODIED, "GET", "HEAD") else "other"

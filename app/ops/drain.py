@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from app.core.service import Service
+from app.ops.readiness import Readiness
 
 
 @contextmanager
-def ready_until_stopped(service: Service, seconds: float) -> Iterator[None]:
+def ready_until_stopped(readiness: Readiness, seconds: float) -> Iterator[None]:
     """Turn readiness false at SIGTERM, and hand the signal to the server `seconds` later.
 
     Load balancers need a moment to see that a replica is not ready; what they send until then is still answered. The
@@ -30,11 +30,11 @@ def ready_until_stopped(service: Service, seconds: float) -> Iterator[None]:
             before(number, frame)
 
     def drain(number: int, frame: FrameType | None) -> None:
-        if service.draining or not seconds:
+        if readiness.draining or not seconds:
             hand_on(number, frame)
         else:
             loop.call_soon_threadsafe(loop.call_later, seconds, hand_on, number, None)
-        service.draining = True
+        readiness.draining = True
 
     signal.signal(signal.SIGTERM, drain)
     try:

@@ -1,4 +1,4 @@
-"""A new model without a restart: SIGHUP, in one process and in several.
+"""A new model without a restart: SIGHUP, in one process or in several.
 
 The models change only between requests, and only for models that were verified, loaded and warmed; else the old ones
 stay, and the log says why.
@@ -13,15 +13,10 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-
-from uvicorn import Config, Server
-from uvicorn.supervisors import Multiprocess
+from contextlib import contextmanager
 
 from app.core.service import Service
 from app.errors import ModelsInvalid, NotReady, ProviderUnavailable
-
-STARTUP_FAILURE = 3
 
 log = logging.getLogger(__name__)
 
@@ -62,34 +57,3 @@ def tell_siblings() -> None:
     parent = multiprocessing.parent_process()
     if parent and parent.pid:
         os.kill(parent.pid, signal.SIGHUP)
-
-
-class Workers(Multiprocess):
-    """Several processes on one port; SIGHUP reloads the models in each, where uvicorn would restart them."""
-
-    def handle_signals(self) -> None:
-        """Take the signals that came, the one that is blocked among them."""
-        if signal.SIGHUP in signal.sigpending():
-            self.signal_queue.append(signal.sigwait({signal.SIGHUP}))
-        super().handle_signals()
-
-    def handle_hup(self) -> None:
-        """Hand the signal on."""
-        for worker in self.processes:
-            if worker.process.pid and worker.process.is_alive():
-                os.kill(worker.process.pid, signal.SIGHUP)
-
-
-def serve(config: Config) -> int:
-    """Serve until a signal says to stop; returns the exit status."""
-    # A process that is still loading would die of it. Blocked, as it then is in every process that begins here,
-    # it waits until there is somebody to handle it.
-    if hasattr(signal, "SIGHUP"):
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
-    if config.workers > 1:
-        Workers(config, sockets=[config.bind_socket()]).run()
-        return 0
-    server = Server(config)
-    with suppress(KeyboardInterrupt):
-        server.run()
-    return 0 if server.started else STARTUP_FAILURE

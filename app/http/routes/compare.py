@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
 
 from app.core.parameters import CompareParameters
-from app.core.service import Service
 from app.http import schemas
-from app.http.access import charge
 from app.http.answers import found, model_name
-from app.http.bodies import documented, parse, read_upload
 from app.http.connection import while_connected
+from app.http.dependencies import Service
 from app.http.documentation import PHOTO_ERRORS, errors
-from app.http.negotiation import JSON, choose
+from app.http.work import Asked, Work
 
 router = APIRouter(tags=["faces"])
+
+ASKED = Asked(
+    CompareParameters,
+    {"reference": "The photograph that is known.", "probe": "The photograph to compare with it."},
+    images=lambda _: 2,
+)
 
 
 @router.post(
@@ -23,21 +29,14 @@ router = APIRouter(tags=["faces"])
     operation_id="compare_faces",
     response_model=schemas.CompareAnswer,
     responses=errors(*PHOTO_ERRORS),
-    openapi_extra=documented(
-        CompareParameters,
-        {"reference": "The photograph that is known.", "probe": "The photograph to compare with it."},
-    ),
+    openapi_extra=ASKED.openapi,
 )
-async def compare_faces(request: Request) -> Response:
+async def compare_faces(
+    request: Request, service: Service, work: Annotated[Work[CompareParameters], Depends(ASKED)]
+) -> Response:
     """The recogniser's similarity of two faces, and its verdict at false match rates of 1 %, 0.1 % and 0.01 %."""
-    upload = await read_upload(request, "reference", "probe")
-    parameters = parse(CompareParameters, upload.parameters)
-    choose(request, (JSON,))
-    service: Service = request.app.state.service
-    await charge(request, 2)
-    comparison = await while_connected(
-        request, service.compare(upload.photos["reference"], upload.photos["probe"], parameters)
-    )
+    photos = work.photos["reference"], work.photos["probe"]
+    comparison = await while_connected(request, service.compare(*photos, work.parameters))
     request.state.answer = comparison.id
     thresholds = comparison.engine.manifest.thresholds
     content = schemas.CompareAnswer(
@@ -55,4 +54,4 @@ async def compare_faces(request: Request) -> Response:
         reference=schemas.FoundFace(**found(comparison.reference)),
         probe=schemas.FoundFace(**found(comparison.probe)),
     )
-    return Response(content.model_dump_json(), media_type=JSON)
+    return Response(content.model_dump_json(), media_type=work.form)

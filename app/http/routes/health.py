@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 
-from app.core.service import Service
+from app.errors import NotReady
 from app.http import schemas
+from app.http.dependencies import Metrics, Readiness
 from app.http.documentation import errors
-from app.http.problems import NOT_READY, ProblemError
-from app.telemetry.metrics import Metrics
 
 router = APIRouter(tags=["operations"])
 
@@ -20,11 +19,10 @@ async def get_live() -> schemas.Health:
 
 
 @router.get("/health/ready", summary="Should it get requests?", operation_id="get_ready", responses=errors(503))
-async def get_ready(request: Request) -> schemas.Health:
+async def get_ready(readiness: Readiness) -> schemas.Health:
     """Whether the models are warm, the queue is not full, and the service is not about to stop."""
-    service: Service = request.app.state.service
-    if reason := service.unready():
-        raise ProblemError(NOT_READY, reason, {"Retry-After": "1"})
+    if reason := readiness.unready():
+        raise NotReady(reason)
     return schemas.Health(status="ready")
 
 
@@ -35,9 +33,7 @@ async def get_ready(request: Request) -> schemas.Health:
     response_class=Response,
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "The metrics."}},
 )
-async def get_metrics(request: Request) -> Response:
+async def get_metrics(metrics: Metrics, readiness: Readiness) -> Response:
     """Counters and histograms in Prometheus' text format."""
-    metrics: Metrics = request.app.state.metrics
-    service: Service = request.app.state.service
-    metrics.ready(service.unready() is None)
+    metrics.ready(readiness.unready() is None)
     return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
 
 from app.core.parameters import IdentitiesParameters
-from app.core.service import Service, floats
+from app.core.service import floats
 from app.http import schemas
-from app.http.access import charge
 from app.http.answers import found, model_name
-from app.http.bodies import documented, parse, read_upload
 from app.http.connection import while_connected
+from app.http.dependencies import Service
 from app.http.documentation import PHOTO_ERRORS, errors
-from app.http.negotiation import JSON, choose
+from app.http.work import Asked, Work
 
 router = APIRouter(tags=["faces"])
+
+ASKED = Asked(IdentitiesParameters, {"image": "A photograph: JPEG, PNG or WebP."}, images=lambda _: 1)
 
 
 @router.post(
@@ -23,20 +26,17 @@ router = APIRouter(tags=["faces"])
     operation_id="create_identities",
     response_model=schemas.IdentitiesAnswer,
     responses=errors(*PHOTO_ERRORS),
-    openapi_extra=documented(IdentitiesParameters, {"image": "A photograph: JPEG, PNG or WebP."}),
+    openapi_extra=ASKED.openapi,
 )
-async def create_identities(request: Request) -> Response:
+async def create_identities(
+    request: Request, service: Service, work: Annotated[Work[IdentitiesParameters], Depends(ASKED)]
+) -> Response:
     """The identity latent of one face or of all, with box and landmarks; `/v1/render` makes variants of it."""
-    upload = await read_upload(request, "image")
-    parameters = parse(IdentitiesParameters, upload.parameters)
-    choose(request, (JSON,))
-    service: Service = request.app.state.service
-    await charge(request, 1)
-    answer, engine, subjects = await while_connected(request, service.identities(upload.photos["image"], parameters))
+    answer, engine, subjects = await while_connected(request, service.identities(work.photos["image"], work.parameters))
     request.state.answer = answer
     faces = [
         schemas.IdentityFace(**found(subject.face), index=subject.index, identity=floats(subject.identity))
         for subject in subjects
     ]
     content = schemas.IdentitiesAnswer(id=answer, model=model_name(engine), faces=faces)
-    return Response(content.model_dump_json(), media_type=JSON)
+    return Response(content.model_dump_json(), media_type=work.form)

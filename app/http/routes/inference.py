@@ -9,10 +9,10 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
 from app import __version__
-from app.core.service import Service
-from app.http.access import charge
+from app.errors import NotReady
 from app.http.bodies import refuse_if_full
 from app.http.connection import while_connected
+from app.http.dependencies import Charge, Readiness, Service
 from app.http.inference_protocol import (
     JSON_LENGTH,
     PREFIX,
@@ -23,7 +23,7 @@ from app.http.inference_protocol import (
     read_inference,
     write_answer,
 )
-from app.http.problems import NOT_READY, ProblemError, refuse
+from app.http.problems import refuse
 from app.http.tensors import MAX_ROWS, MODELS, Tensor, TensorModel, infer
 
 SERVER = "lookalike"
@@ -175,9 +175,9 @@ async def get_server_live() -> Live:
     response_model_exclude_none=True,
     responses=_errors(503),
 )
-async def get_server_ready(request: Request) -> Ready:
+async def get_server_ready(readiness: Readiness) -> Ready:
     """Whether the models are warm, the queue is not full, and the service is not about to stop."""
-    _check_ready(request)
+    _check(readiness)
     return Ready(ready=True)
 
 
@@ -195,12 +195,12 @@ async def get_server_ready(request: Request) -> Ready:
     responses=_errors(404, 503),
     openapi_extra=_place("model_name", "model_version"),
 )
-async def get_model_metadata(request: Request) -> ModelMetadata:
+async def get_model_metadata(request: Request, service: Service) -> ModelMetadata:
     """Its version, and the name, datatype and shape of its tensors."""
-    model = _model(request)
+    model = _model(request, service)
     return ModelMetadata(
         name=model.name,
-        versions=[_version(request)],
+        versions=[_version(service)],
         platform="onnxruntime_onnx",
         inputs=[_described(tensor) for tensor in model.inputs],
         outputs=[_described(tensor) for tensor in model.outputs],
@@ -222,10 +222,10 @@ async def get_model_metadata(request: Request) -> ModelMetadata:
     responses=_errors(404, 503),
     openapi_extra=_place("model_name", "model_version"),
 )
-async def get_model_ready(request: Request) -> Ready:
+async def get_model_ready(request: Request, service: Service, readiness: Readiness) -> Ready:
     """Whether the network is warm and requests are taken."""
-    model = _model(request)
-    _check_ready(request)
+    model = _model(request, service)
+    _check(readiness)
     return Ready(name=model.name, ready=True)
 
 
@@ -236,14 +236,13 @@ async def get_model_ready(request: Request) -> Ready:
     openapi_extra=_tensors("model_name", "model_version"),
     **INFER,
 )
-async def infer_model(request: Request) -> Response:
+async def infer_model(request: Request, service: Service, charge: Charge) -> Response:
     """Run a network on 1 to 64 rows. Tensors travel as JSON, or after it as raw little-endian bytes.
 
     Rows of many requests share batches, those of the other addresses included.
     """
-    model = _model(request)
-    service: Service = request.app.state.service
-    refuse_if_full(request)
+    model = _model(request, service)
+    refuse_if_full(service.gate)
     body = await request.body()
     encoding = request.headers.get("content-encoding", "").strip().lower()
     json_length = request.headers.get(JSON_LENGTH)
@@ -254,7 +253,7 @@ async def infer_model(request: Request) -> Response:
             lambda: read_inference(model, inflate(body, encoding, service.settings.max_bytes), json_length), deadline
         )
         rows = max((tensor.shape[0] for tensor in inference.tensors.values() if tensor.ndim), default=1)
-        await charge(request, min(rows, MAX_ROWS))
+        await charge(min(rows, MAX_ROWS))
         engine, tensors = await infer(service, model, inference.tensors, deadline)
         content, headers = await service.in_thread(
             lambda: write_answer(model.name, engine.manifest.version, inference, tensors), deadline
@@ -264,25 +263,23 @@ async def infer_model(request: Request) -> Response:
     return await while_connected(request, answer())
 
 
-def _model(request: Request) -> TensorModel:
+def _model(request: Request, service: Service) -> TensorModel:
     # Taken by hand, since a declared parameter would bring the framework's own 422 into the documentation.
     name, version = request.path_params["model_name"], request.path_params.get("model_version")
     if name not in MODELS:
         raise refuse(404, f"There is no model of this name; there are {', '.join(MODELS)}.")
-    if version is not None and version != _version(request):
-        raise refuse(404, f"There is no such version of model '{name}'; there is {_version(request)}.")
+    if version is not None and version != _version(service):
+        raise refuse(404, f"There is no such version of model '{name}'; there is {_version(service)}.")
     return MODELS[name]
 
 
-def _version(request: Request) -> str:
-    service: Service = request.app.state.service
+def _version(service: Service) -> str:
     return service.engine.manifest.version
 
 
-def _check_ready(request: Request) -> None:
-    service: Service = request.app.state.service
-    if reason := service.unready():
-        raise ProblemError(NOT_READY, reason, {"Retry-After": "1"})
+def _check(readiness: Readiness) -> None:
+    if reason := readiness.unready():
+        raise NotReady(reason)
 
 
 def _described(tensor: Tensor) -> TensorMetadata:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from app.core.service import Service
 from app.http import schemas
+from app.http.dependencies import Service
 from app.http.documentation import errors
 from app.http.negotiation import JSON, choose
 
@@ -19,10 +19,9 @@ router = APIRouter(tags=["model"])
     response_model=schemas.ModelAnswer,
     responses=errors(406, 503),
 )
-async def get_model(request: Request) -> Response:
+async def get_model(request: Request, service: Service) -> Response:
     """Name and version, what each control was measured to do, thresholds, measured quality, and the model card."""
     choose(request, (JSON,))
-    service: Service = request.app.state.service
     engine = service.engine
     manifest = engine.manifest
     content = schemas.ModelAnswer(

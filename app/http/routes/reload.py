@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 
-from app.core.service import Service
 from app.http import schemas
+from app.http.dependencies import Service
 from app.http.documentation import errors
 from app.ops.reload import tell_siblings
 
@@ -18,14 +18,13 @@ router = APIRouter(tags=["operations"])
     operation_id="reload_model",
     responses=errors(409, 503),
 )
-async def reload_model(request: Request) -> schemas.ReloadAnswer:
+async def reload_model(service: Service) -> schemas.ReloadAnswer:
     """Verify, load and warm what the model directory holds now, and serve it in place of the model in force.
 
     No request fails for it: whatever began with the old model finishes with it. If the new one cannot be served the old
     one stays, and the problem says why. Needs a key; SIGHUP does the same. Where several processes share the port, the
     answer is that of one; the others follow.
     """
-    service: Service = request.app.state.service
     before, after = await service.reload()
     if service.settings.workers > 1 and before != after:
         tell_siblings()

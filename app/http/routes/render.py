@@ -5,10 +5,10 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from app.core.parameters import RenderRequest
-from app.core.service import Service, Variants
+from app.core.service import Variants
 from app.http import schemas
-from app.http.access import charge
 from app.http.answers import answer_variants, model_name, search
+from app.http.dependencies import Charge, Service
 from app.http.documentation import errors, pictures
 from app.http.negotiation import JSON, NDJSON, ZIP, choose_picture
 from app.http.problems import BAND_EMPTY
@@ -22,15 +22,14 @@ router = APIRouter(tags=["faces"])
     operation_id="render_identity",
     responses=pictures(schemas.RenderAnswer) | errors(400, 406, 408, 413, 422, 500, 503, 504, also=(BAND_EMPTY,)),
 )
-async def render_identity(request: Request, body: RenderRequest) -> Response:
+async def render_identity(request: Request, service: Service, charge: Charge, body: RenderRequest) -> Response:
     """Redraw a face from its identity latent, as `/v1/identities` gives it.
 
     There is no photograph to compare with, so similarity is to the most faithful redrawing, control 0.
     """
     form, body = choose_picture(request, body, (JSON, ZIP, NDJSON))
-    service: Service = request.app.state.service
-    await charge(request, body.images)
-    return await answer_variants(request, service.render(body), form, f"image/{body.format}", _summary)
+    await charge(body.images)
+    return await answer_variants(request, service.render(body), form, body.format, _summary)
 
 
 def _summary(variants: Variants, shown: list[schemas.Variant]) -> schemas.RenderAnswer:

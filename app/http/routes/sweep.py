@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from app.core.parameters import SweepParameters
-from app.core.service import Service, Variants
+from app.core.service import Variants
 from app.http import schemas
-from app.http.access import charge
 from app.http.answers import answer_variants, model_name, source
-from app.http.bodies import documented, parse, read_upload
+from app.http.dependencies import Service
 from app.http.documentation import PHOTO_ERRORS, errors, pictures
-from app.http.negotiation import JSON, NDJSON, ZIP, choose_picture
+from app.http.work import Asked, Work
 
 router = APIRouter(tags=["faces"])
+
+ASKED = Asked(
+    SweepParameters,
+    {"image": "A photograph with a face: JPEG, PNG or WebP."},
+    images=lambda parameters: parameters.steps,
+)
 
 
 @router.post(
@@ -23,22 +29,16 @@ router = APIRouter(tags=["faces"])
     summary="Walk one control from -1 to 1",
     operation_id="sweep_control",
     responses=pictures(schemas.SweepAnswer) | errors(*PHOTO_ERRORS),
-    openapi_extra=documented(SweepParameters, {"image": "A photograph with a face: JPEG, PNG or WebP."}),
+    openapi_extra=ASKED.openapi,
 )
-async def sweep_control(request: Request) -> Response:
+async def sweep_control(
+    request: Request, service: Service, work: Annotated[Work[SweepParameters], Depends(ASKED)]
+) -> Response:
     """Redraw the face with one control going evenly from -1 to 1 and the others at 0; as an image, one row."""
-    upload = await read_upload(request, "image")
-    parameters = parse(SweepParameters, upload.parameters)
-    form, parameters = choose_picture(request, parameters, (JSON, ZIP, NDJSON))
-    service: Service = request.app.state.service
-    await charge(request, parameters.steps)
+    summary = partial(_summary, service.control_index(work.parameters.control))
+    opened = service.sweep(work.photos["image"], work.parameters)
     return await answer_variants(
-        request,
-        service.sweep(upload.photos["image"], parameters),
-        form,
-        f"image/{parameters.format}",
-        partial(_summary, service.control_index(parameters.control)),
-        columns=parameters.steps,
+        request, opened, work.form, work.parameters.format, summary, columns=work.parameters.steps
     )
 
 

@@ -38,7 +38,7 @@ def test_until_the_models_are_loaded_it_is_alive_but_not_ready(photo: bytes) -> 
 
 def test_readiness_turns_false_when_draining_and_liveness_does_not(new_client: Callable[..., TestClient]) -> None:
     client = new_client()
-    service_of(client).draining = True
+    client.app.state.readiness.draining = True  # type: ignore[attr-defined]
     answer = client.get("/health/ready")
     assert (answer.status_code, answer.json()["type"]) == (503, "urn:lookalike:problem:not-ready")
     assert answer.headers["Retry-After"] == "1"
@@ -48,7 +48,7 @@ def test_readiness_turns_false_when_draining_and_liveness_does_not(new_client: C
 def test_metrics_say_whether_it_is_ready(new_client: Callable[..., TestClient]) -> None:
     client = new_client()
     assert "lookalike_ready 1.0" in client.get("/metrics").text.splitlines()
-    service_of(client).draining = True
+    client.app.state.readiness.draining = True  # type: ignore[attr-defined]
     assert "lookalike_ready 0.0" in client.get("/metrics").text.splitlines()
 
 

@@ -1,0 +1,71 @@
+"""The server: one process or several on one port, until a signal says to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from contextlib import suppress
+from functools import partial
+from typing import cast
+
+from uvicorn import Config, Server
+from uvicorn.supervisors import Multiprocess
+
+from app.http.wire import BoundedConnection
+from app.settings import Settings
+
+STARTUP_FAILURE = 3
+
+
+class Workers(Multiprocess):
+    """Several processes on one port; SIGHUP reloads the models in each, where uvicorn would restart them."""
+
+    def handle_signals(self) -> None:
+        """Take the signals that came, the one that is blocked among them."""
+        if signal.SIGHUP in signal.sigpending():
+            self.signal_queue.append(signal.sigwait({signal.SIGHUP}))
+        super().handle_signals()
+
+    def handle_hup(self) -> None:
+        """Hand the signal on."""
+        for worker in self.processes:
+            if worker.process.pid and worker.process.is_alive():
+                os.kill(worker.process.pid, signal.SIGHUP)
+
+
+def serve(application: str, settings: Settings) -> int:
+    """Serve until a signal says to stop; returns the exit status.
+
+    Args:
+        application: `module:factory`, as each process imports it.
+        settings: where to listen, with how many processes, and how long things may take.
+    """
+    config = Config(
+        application,
+        factory=True,
+        host=settings.host,
+        port=settings.port,
+        # Upload, computation and download may take a deadline each.
+        http=cast(type[asyncio.Protocol], partial(BoundedConnection, exchange_seconds=3 * settings.deadline)),
+        ws="none",
+        # Longer than load balancers keep theirs, or they would reuse a connection that is just being closed.
+        timeout_keep_alive=75,
+        workers=settings.workers,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        forwarded_allow_ips=settings.trusted_proxies,
+        timeout_graceful_shutdown=int(settings.deadline) + 5,
+    )
+    # A process that is still loading would die of it. Blocked, as it then is in every process that begins here,
+    # it waits until there is somebody to handle it.
+    if hasattr(signal, "SIGHUP"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    if config.workers > 1:
+        Workers(config, sockets=[config.bind_socket()]).run()
+        return 0
+    server = Server(config)
+    with suppress(KeyboardInterrupt):
+        server.run()
+    return 0 if server.started else STARTUP_FAILURE
