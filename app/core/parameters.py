@@ -3,30 +3,73 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, field_validator, model_validator
 
 from app.core.generate import CONTROL_SIZE, IDENTITY_SIZE
 from app.core.images import Format
 
 MAX_VARIANTS = 64
 
-Unit = Annotated[float, Field(ge=-1, le=1)]
+Unit = Annotated[float, Field(strict=True, ge=-1, le=1)]
 Control = Annotated[list[Unit], Field(min_length=CONTROL_SIZE, max_length=CONTROL_SIZE)]
 Controls = Annotated[list[Control], Field(min_length=1, max_length=MAX_VARIANTS)]
-Identity = Annotated[
-    list[Annotated[float, Field(ge=-100, le=100)]], Field(min_length=IDENTITY_SIZE, max_length=IDENTITY_SIZE)
-]
+Latent = Annotated[float, Field(strict=True, ge=-100, le=100)]
+Identity = Annotated[list[Latent], Field(min_length=IDENTITY_SIZE, max_length=IDENTITY_SIZE)]
+
+_WHOLE = re.compile(r"-?[0-9]{1,18}")
+_NUMBER = re.compile(r"[-+]?([0-9]{1,32}(\.[0-9]{0,32})?|\.[0-9]{1,32})([eE][-+]?[0-9]{1,3})?")
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, str) and not (value.isascii() and value.isdecimal()):
+def _whole(value: Any) -> Any:
+    if isinstance(value, str) and not _WHOLE.fullmatch(value):
         raise ValueError("must be a whole number in plain digits")
     return value
 
 
-FaceIndex = Annotated[int, BeforeValidator(_plain), Field(ge=0)]
+def _number(value: Any) -> Any:
+    if isinstance(value, str) and not _NUMBER.fullmatch(value):
+        raise ValueError("must be a number in plain digits")
+    return value
+
+
+# As text, where parameters stand in a form or a query: Python itself would read 1_0 as 10.
+Whole = Annotated[int, BeforeValidator(_whole)]
+Number = Annotated[float, BeforeValidator(_number)]
+Similarity = Annotated[float, Field(ge=-1, le=1), BeforeValidator(_number)]
+Seed = Annotated[int, Field(ge=0, lt=2**32), BeforeValidator(_whole)]
+
+
+def _index_or(*words: str) -> PlainValidator:
+    """A word, or the index of a face. In one piece: of a choice between types each would complain for itself."""
+    shown = " or ".join(f"'{word}'" for word in words)
+
+    def check(value: Any) -> Any:
+        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+            return value
+        if isinstance(value, str) and (value in words or re.fullmatch("[0-9]{1,9}", value)):
+            return value if value in words else int(value)
+        raise ValueError(f"must be {shown}, or the index of a face in plain digits: 0 is the largest")
+
+    return PlainValidator(check, json_schema_input_type=Literal[words] | Annotated[int, Field(ge=0)])
+
+
+def _index_or_name(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < CONTROL_SIZE:
+        return value
+    if isinstance(value, str):
+        return int(value) if re.fullmatch("[0-9]", value) else value
+    raise ValueError(f"must be the index of a control, 0 to {CONTROL_SIZE - 1}, or its name")
+
+
+ControlChoice = Annotated[
+    int | str,
+    PlainValidator(_index_or_name, json_schema_input_type=Annotated[int, Field(ge=0, lt=CONTROL_SIZE)] | str),
+]
+OneFace = Annotated[Literal["largest"] | int, _index_or("largest")]
+Faces = Annotated[Literal["largest", "all"] | int, _index_or("largest", "all")]
 
 
 def _from_json(value: Any) -> Any:
@@ -48,29 +91,29 @@ class PictureParameters(_Parameters):
     format: Format = "jpeg"
     """File format of the images."""
 
-    quality: int = Field(95, ge=1, le=100)
+    quality: Whole = Field(95, ge=1, le=100)
     """Quality of JPEG and WebP; 100 makes WebP lossless; PNG always is."""
 
 
 class SamplingParameters(PictureParameters):
     """Which controls to draw variants for."""
 
-    count: int = Field(8, ge=1, le=MAX_VARIANTS)
+    count: Whole = Field(8, ge=1, le=MAX_VARIANTS)
     """How many random controls."""
 
     controls: Annotated[Controls | None, BeforeValidator(_from_json)] = None
     """The controls themselves, instead of `count`: a JSON list of lists of 10 numbers in [-1, 1]."""
 
-    seed: int | None = Field(None, ge=0, lt=2**32)
+    seed: Seed | None = None
     """Same photograph, seed, parameters and model version: same bytes. Random unless given, and returned."""
 
-    strength: float = Field(1.0, ge=0, le=1)
+    strength: Number = Field(1.0, ge=0, le=1)
     """Random controls are uniform in the cube [-strength, strength]^10: 0 redraws the person, 1 is a look-alike."""
 
-    similarity_min: Unit | None = None
+    similarity_min: Similarity | None = None
     """Search for variants at least this similar to the source."""
 
-    similarity_max: Unit | None = None
+    similarity_max: Similarity | None = None
     """Search for variants at most this similar to the source."""
 
     band: Literal["lookalike"] | None = None
@@ -100,37 +143,37 @@ class SamplingParameters(PictureParameters):
 class VariantsParameters(SamplingParameters):
     """Parameters of `/v1/variants`."""
 
-    face: Literal["largest"] | FaceIndex = "largest"
+    face: OneFace = "largest"
     """Which face of the photograph: the largest, or the index of one, largest first."""
 
 
 class SweepParameters(PictureParameters):
     """Parameters of `/v1/sweep`."""
 
-    control: Annotated[int, Field(ge=0, lt=CONTROL_SIZE)] | str = Field(0, union_mode="left_to_right")
+    control: ControlChoice = 0
     """Which control to walk: its index, 0..9, or its name from `/v1/model`."""
 
-    steps: int = Field(9, ge=2, le=MAX_VARIANTS)
+    steps: Whole = Field(9, ge=2, le=MAX_VARIANTS)
     """How many images, evenly from -1 to 1."""
 
-    face: Literal["largest"] | FaceIndex = "largest"
+    face: OneFace = "largest"
     """Which face of the photograph: the largest, or the index of one, largest first."""
 
 
 class IdentitiesParameters(_Parameters):
     """Parameters of `/v1/identities`."""
 
-    face: Literal["largest", "all"] | FaceIndex = "largest"
+    face: Faces = "largest"
     """Which face: the largest, the index of one, largest first, or all of them."""
 
 
 class CompareParameters(_Parameters):
     """Parameters of `/v1/compare`."""
 
-    reference_face: Literal["largest"] | FaceIndex = "largest"
+    reference_face: OneFace = "largest"
     """Which face of the reference."""
 
-    probe_face: Literal["largest"] | FaceIndex = "largest"
+    probe_face: OneFace = "largest"
     """Which face of the probe."""
 
 

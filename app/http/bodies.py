@@ -1,28 +1,36 @@
-"""What a client sends: photographs and parameters, as a form or as raw bytes with a query.
+"""What a client sends: photographs and parameters, as a form, as JSON, or as raw bytes with a query.
 
 Everything stays in memory; the framework's own form parser would put large files into the temporary directory.
 """
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from app.errors import Overloaded
+from app.http.json_bodies import read_json
+from app.http.negotiation import JSON
 from app.http.problems import INVALID_PARAMETERS, ProblemError, parameter_problems, refuse
 from app.http.schemas import ParameterProblem
 from app.runtime.batching import Gate
 
 FORM = "multipart/form-data"
 IMAGES = ("image/jpeg", "image/png", "image/webp")
+BYTES = "application/octet-stream"
 MAX_FIELDS = 32
+
+_EXTENDED_NAME = re.compile(rb";\s*filename\*", re.IGNORECASE)
 
 P = TypeVar("P", bound=BaseModel)
 
@@ -33,10 +41,14 @@ class Upload:
 
     photos: dict[str, bytes]
     parameters: dict[str, str]
+    members: dict[str, Any] = field(default_factory=dict)
+    """Parameters of a JSON body, where there was one: numbers are numbers there."""
 
 
 async def read_upload(request: Request, gate: Gate, *names: str) -> Upload:
     """Read photographs with the given field names; raw bytes will do where there is only one.
+
+    In JSON a photograph is a string in base64.
 
     Raises:
         ProblemError: 400 nothing there, 415 another media type, 422 a field that is missing, unknown or given twice.
@@ -44,10 +56,13 @@ async def read_upload(request: Request, gate: Gate, *names: str) -> Upload:
     """
     refuse_if_full(gate)
     pairs = list(request.query_params.multi_items())
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    members: dict[str, Any] = {}
+    media_type = _media_type(request)
     if media_type == FORM:
         photos, fields = await _read_form(request, names)
         pairs += fields
+    elif media_type == JSON or media_type.endswith("+json"):
+        photos, members = await run_in_threadpool(read_json, await request.body(), names)
     elif media_type in IMAGES and len(names) == 1:
         photos = {names[0]: await request.body()}
     elif not media_type and not await request.body():
@@ -58,12 +73,13 @@ async def read_upload(request: Request, gate: Gate, *names: str) -> Upload:
     for name in names:
         if not photos.get(name):
             raise refuse(400, f"The photograph '{name}' is missing or empty. {_how(names)}")
-    twice = {name for name, _ in pairs if [key for key, _ in pairs].count(name) > 1}
+    given = Counter([*members, *(name for name, _ in pairs)])
+    twice = {name for name, times in given.items() if times > 1}
     if twice:
         problems = [ParameterProblem(name=name, message="is given more than once") for name in sorted(twice)]
         detail = "; ".join(f"{problem.name}: {problem.message}" for problem in problems)
         raise ProblemError(INVALID_PARAMETERS, detail, errors=problems)
-    return Upload(photos, dict(pairs))
+    return Upload(photos, dict(pairs), members)
 
 
 def refuse_if_full(gate: Gate) -> None:
@@ -76,16 +92,45 @@ def refuse_if_full(gate: Gate) -> None:
         raise Overloaded(gate.retry_after())
 
 
-def parse(model: type[P], parameters: dict[str, str]) -> P:
-    """Validate parameters.
+def json_alone(request: Request) -> None:
+    """Refuse a body that is no JSON by its media type, which the framework would find to be "no dictionary".
+
+    Raises:
+        ProblemError: 415.
+    """
+    media_type = _media_type(request)
+    if media_type != JSON and not media_type.endswith("+json"):
+        what = media_type or "A body without media type"
+        raise refuse(415, f"{what} is not taken here. Send {JSON}, and say so in Content-Type.", {"Accept": JSON})
+
+
+def parse(model: type[P], upload: Upload) -> P:
+    """Validate parameters: text leniently, since all is text in a form or a query, JSON strictly.
 
     Raises:
         RequestValidationError: one is invalid or unknown.
     """
+    values: dict[str, Any] = dict(upload.parameters)
     try:
-        return model.model_validate(parameters)
+        if upload.members:
+            values = {name: _typed(model, name, text) for name, text in values.items()} | upload.members
+        # Not False: that would undo what is strict in any case.
+        return model.model_validate(values, strict=True if upload.members else None)
     except ValidationError as error:
         raise RequestValidationError(error.errors(include_input=False, include_url=False)) from None
+
+
+def _typed(model: type[BaseModel], name: str, text: str) -> Any:
+    """A parameter of the query as the value that it stands for, to be checked together with JSON."""
+    if name not in model.model_fields:
+        return text
+    field = model.model_fields[name]
+    kind: Any = Annotated[field.annotation, *field.metadata]
+    try:
+        return TypeAdapter(kind).validate_python(text)
+    except ValidationError as error:
+        details = error.errors(include_input=False, include_url=False)
+        raise RequestValidationError([detail | {"loc": (name, *detail["loc"])} for detail in details]) from None
 
 
 def documented(model: type[BaseModel], photos: dict[str, str]) -> dict[str, Any]:
@@ -99,7 +144,15 @@ def documented(model: type[BaseModel], photos: dict[str, str]) -> dict[str, Any]
         "properties": {name: binary | {"description": meaning} for name, meaning in photos.items()} | properties,
         "additionalProperties": False,
     }
-    content: dict[str, Any] = {FORM: {"schema": form}}
+    encoded = {"type": "string", "contentEncoding": "base64"}
+    members = {
+        "type": "object",
+        "required": list(photos),
+        "properties": {name: encoded | {"description": f"{meaning} In base64."} for name, meaning in photos.items()}
+        | {name: _untitled(field) for name, field in schema["properties"].items()},
+        "additionalProperties": False,
+    }
+    content: dict[str, Any] = {FORM: {"schema": form}, JSON: {"schema": members}}
     if len(photos) == 1:
         content |= {image: {"schema": binary} for image in IMAGES}
     query = [
@@ -115,11 +168,30 @@ def documented(model: type[BaseModel], photos: dict[str, str]) -> dict[str, Any]
     return {"requestBody": {"required": True, "content": content}, "parameters": query}
 
 
+def _media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+class _Parts(MultiPartParser):
+    """The framework's parser, which knows a file by its `filename` alone."""
+
+    spool_max_size = 2**62  # never to disk; the size of the whole body is bounded elsewhere
+
+    def on_headers_finished(self) -> None:
+        """The headers of a part are there: is it a file?"""
+        part = self._current_part
+        kind = dict(part.item_headers).get(b"content-type", b"").lower()
+        # `filename*` (RFC 5987) has no place in a form (RFC 7578), and yet some clients send nothing else; others leave
+        # the name away. The name is never used.
+        if _EXTENDED_NAME.search(part.content_disposition or b"") or kind.startswith((b"image/", BYTES.encode())):
+            part.content_disposition = (part.content_disposition or b"") + b'; filename="photograph"'
+        super().on_headers_finished()
+
+
 async def _read_form(request: Request, names: Iterable[str]) -> tuple[dict[str, bytes], list[tuple[str, str]]]:
-    parser = MultiPartParser(
+    parser = _Parts(
         request.headers, request.stream(), max_files=len(tuple(names)), max_fields=MAX_FIELDS, max_part_size=2**18
     )
-    parser.spool_max_size = 2**62  # never to disk; the size of the whole body is bounded elsewhere
     try:
         form = await parser.parse()
     except ValueError:
@@ -148,9 +220,13 @@ async def _read_form(request: Request, names: Iterable[str]) -> tuple[dict[str, 
     return photos, fields
 
 
+def _untitled(field: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in field.items() if key != "title"}
+
+
 def _as_text(field: dict[str, Any]) -> dict[str, Any]:
     """A parameter's schema as it travels in a query or form: no null, no alternatives, lists as a JSON string."""
-    field = {key: value for key, value in field.items() if key != "title"}
+    field = _untitled(field)
     options = [option for option in field.get("anyOf", []) if option != {"type": "null"}]
     if len(options) == 1:
         field = {key: value for key, value in field.items() if key not in ("anyOf", "default")} | options[0]
@@ -159,7 +235,7 @@ def _as_text(field: dict[str, Any]) -> dict[str, Any]:
         field = {key: value for key, value in field.items() if key != "anyOf"} | {"type": "string"}
         words = [word for option in options for word in option.get("enum", [option.get("const")]) if word is not None]
         if words:
-            field["pattern"] = f"^({'|'.join(words)}|[0-9]+)$"
+            field["pattern"] = f"^({'|'.join(words)}|[0-9]{{1,9}})$"
     if (default := field.pop("default", None)) is not None:
         # As words: generated clients send a default that they know, in query and form at once.
         field["description"] = f"{field.get('description', '')} Default: {default}.".strip()
@@ -169,10 +245,11 @@ def _as_text(field: dict[str, Any]) -> dict[str, Any]:
 
 
 def _taken(names: tuple[str, ...]) -> str:
-    return ", ".join((FORM, *IMAGES) if len(names) == 1 else (FORM,))
+    return ", ".join((FORM, JSON, *IMAGES) if len(names) == 1 else (FORM, JSON))
 
 
 def _how(names: tuple[str, ...]) -> str:
     fields = " and ".join(f"'{name}'" for name in names)
     raw = f", or the bytes of the photograph as {', '.join(IMAGES)}" if len(names) == 1 else ""
-    return f"Send {FORM} with the file field{'s' if len(names) > 1 else ''} {fields}{raw}."
+    plural = "s" if len(names) > 1 else ""
+    return f"Send {FORM} with the file field{plural} {fields}, or {JSON} with {fields} in base64{raw}."

@@ -49,6 +49,10 @@ FORMS: dict[str, Example] = {
 """Forms by path; a file stands as a word."""
 
 BODIES: dict[str, Example] = {
+    "/v1/variants": {"image": JPEG, "count": 1, "seed": 7, "band": "lookalike"},
+    "/v1/sweep": {"image": JPEG, "control": 0, "steps": 5},
+    "/v1/identities": {"image": JPEG, "face": "all"},
+    "/v1/compare": {"reference": JPEG, "probe": JPEG},
     "/v1/render": {"identity": IDENTITY, "controls": [[0.0] * CONTROL_SIZE, CONTROL], "format": "png"},
 }
 """JSON bodies by path."""

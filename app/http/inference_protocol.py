@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import zlib
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -112,28 +111,6 @@ class Inference:
     id: str | None
     tensors: Tensors
     outputs: list[tuple[Tensor, bool]]
-
-
-def inflate(body: bytes, encoding: str, most: int) -> bytes:
-    """Undo a Content-Encoding of gzip or deflate, up to `most` bytes.
-
-    Raises:
-        ProblemError: 415 another encoding, 400 damaged, 413 too large.
-    """
-    if encoding in ("", "identity"):
-        return body
-    if encoding not in ("gzip", "deflate"):
-        raise refuse(415, "Content-Encoding is gzip or deflate, or none.", {"Accept-Encoding": "gzip, deflate"})
-    stream = zlib.decompressobj(zlib.MAX_WBITS | 32)
-    try:
-        inflated = stream.decompress(body, most + 1)
-    except zlib.error:
-        raise refuse(400, f"The body is not {encoding}.") from None
-    if len(inflated) > most:
-        raise refuse(413, f"At most {most} bytes are accepted, after decompression.")
-    if not stream.eof:
-        raise refuse(400, f"The {encoding} body is incomplete.")
-    return inflated
 
 
 def read_inference(model: TensorModel, body: bytes, json_length: str | None) -> Inference:

@@ -14,13 +14,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.service import Service
 from app.http import problems
+from app.http.encodings import inflated
+from app.http.json_bodies import MAX_TEXT
 from app.ops.readiness import Readiness
 from app.settings import Settings
 from app.telemetry import logs
 from app.telemetry.metrics import Metrics
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-MAX_JSON = 2**18
+PARSED_WHOLE = ("/v1/render", "/v1/model:reload")
+"""Whose bodies are JSON without a photograph in it."""
 PROBES = ("/health/live", "/health/ready", "/metrics")
 """Asked for every few seconds by machines, so that they would drown the rest of the log."""
 DOUBTFUL = ("internal", "deadline-exceeded")
@@ -122,8 +125,8 @@ class Envelope:
     def _limited(self, path: str, headers: Headers, receive: Receive) -> Receive:
         """`receive`, with an error where the body is too large or too slow."""
         most = self._settings.max_bytes
-        if path.startswith("/v1/") and "json" in headers.get("content-type", ""):
-            most = min(most, MAX_JSON)  # it is parsed on the event loop
+        if path in PARSED_WHOLE:
+            most = min(most, MAX_TEXT)  # it is parsed on the event loop
         too_large = HTTPException(413, f"At most {most} bytes are accepted.")
         announced = headers.get("content-length", "")
         deadline = asyncio.get_running_loop().time() + self._settings.deadline
@@ -147,4 +150,5 @@ class Envelope:
                 raise too_large
             return message
 
-        return receive_some
+        encoding = headers.get("content-encoding", "").strip().lower()
+        return inflated(receive_some, encoding, most) if encoding and path.startswith("/v1/") else receive_some

@@ -24,7 +24,8 @@ def choose(request: Request, offers: tuple[str, ...]) -> str:
     Raises:
         ProblemError: 406, it accepts none of them.
     """
-    accept = ",".join(request.headers.getlist("accept")) or "*/*"
+    # Media types are the same in capitals (RFC 9110, section 8.3.1).
+    accept = ",".join(request.headers.getlist("accept")).lower() or "*/*"
     try:
         best = str(mimeparse.best_match(offers[::-1], accept))
     except mimeparse.MimeTypeParseException:

@@ -147,7 +147,9 @@ def parameter_problems(found: Sequence[Any]) -> list[schemas.ParameterProblem]:
     """Validation errors as names and messages, without the values that were sent."""
     problems = []
     for error in found:
-        place = [str(part) for part in error["loc"] if part not in ("body", "query")]
+        # After the name only places within a list: names of validators are nobody's business outside.
+        parts = [part for part in error["loc"] if part not in ("body", "query")]
+        place = [str(part) for index, part in enumerate(parts) if index == 0 or isinstance(part, int)]
         if error["type"] == "extra_forbidden":
             message = "is not a parameter of this address"
         elif error["type"] == "json_invalid":

@@ -47,7 +47,7 @@ class Asked(Generic[P]):
     async def __call__(self, request: Request, service: Service, charge: Charge) -> Work[P]:
         """Read one request; raises the problems of its parts."""
         upload = await read_upload(request, service.gate, *self._photos)
-        parameters = parse(self._model, upload.parameters)
+        parameters = parse(self._model, upload)
         if isinstance(parameters, PictureParameters):
             form, parameters = choose_picture(request, parameters, (JSON, ZIP, NDJSON))
         else:

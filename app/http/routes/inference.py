@@ -13,13 +13,13 @@ from app.errors import NotReady
 from app.http.bodies import refuse_if_full
 from app.http.connection import while_connected
 from app.http.dependencies import Charge, Readiness, Service
+from app.http.encodings import inflate
 from app.http.inference_protocol import (
     JSON_LENGTH,
     PREFIX,
     InferenceAnswer,
     InferenceRequest,
     ProtocolError,
-    inflate,
     read_inference,
     write_answer,
 )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from app.core.parameters import RenderRequest
 from app.core.service import Variants
 from app.http import schemas
 from app.http.answers import answer_variants, model_name, search
+from app.http.bodies import json_alone
 from app.http.dependencies import Charge, Service
 from app.http.documentation import errors, pictures
 from app.http.negotiation import JSON, NDJSON, ZIP, choose_picture
@@ -20,7 +21,8 @@ router = APIRouter(tags=["faces"])
     "/v1/render",
     summary="Make look-alikes of an identity",
     operation_id="render_identity",
-    responses=pictures(schemas.RenderAnswer) | errors(400, 406, 408, 413, 422, 500, 503, 504, also=(BAND_EMPTY,)),
+    dependencies=[Depends(json_alone)],
+    responses=pictures(schemas.RenderAnswer) | errors(400, 406, 408, 413, 415, 422, 500, 503, 504, also=(BAND_EMPTY,)),
 )
 async def render_identity(request: Request, service: Service, charge: Charge, body: RenderRequest) -> Response:
     """Redraw a face from its identity latent, as `/v1/identities` gives it.

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
 import io
+import json
+import re
 import struct
 import zlib
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
@@ -79,11 +83,25 @@ class TestPhotographs:
         body = problem(client.post(address, files={"image": vast_png()}), 413, "too-many-pixels")
         assert "30000 x 30000" in body["detail"]
 
-    @pytest.mark.parametrize("media_type", ["text/plain", "application/json", "image/gif", "application/octet-stream"])
+    @pytest.mark.parametrize("media_type", ["text/plain", "image/gif", "application/octet-stream"])
     def test_another_media_type(self, client: TestClient, photo: bytes, address: str, media_type: str) -> None:
         answer = client.post(address, content=photo, headers={"Content-Type": media_type})
         assert media_type in problem(answer, 415, "unsupported-media-type")["detail"]
         assert "multipart/form-data" in answer.headers["Accept"]
+        assert "application/json" in answer.headers["Accept"]
+
+    def test_no_media_type(self, client: TestClient, photo: bytes, address: str) -> None:
+        answer = client.post(address, content=photo)
+        assert "multipart/form-data" in problem(answer, 415, "unsupported-media-type")["detail"]
+
+    @pytest.mark.parametrize("face", ["x", "1.5", "[]", "", "-1", "null", "0_1", "9" * 5000])
+    def test_what_a_face_may_be_is_told_without_internals(
+        self, client: TestClient, photo: bytes, address: str, face: str
+    ) -> None:
+        answer = client.post(address, data={"face": face}, files={"image": photo})
+        (error,) = problem(answer, 422, "invalid-parameters")["errors"]
+        assert error["name"] == "face"
+        assert re.fullmatch(r"must be 'largest'( or 'all')?, or the index of a face .*", error["message"])
 
     def test_a_face_that_is_not_there(self, client: TestClient, photo: bytes, address: str) -> None:
         problem(client.post(f"{address}?face=1", files={"image": photo}), 422, "face-not-found")
@@ -136,6 +154,16 @@ class TestPhotographs:
         ("controls", '{"a":1}'),
         ("controls", "[" * 5000),
         ("controls", "0"),
+        *(("controls", f"[[{', '.join([number] * 10)}]]") for number in ("true", '"0.5"', "1_0", '" 0.5 "', "null")),
+        ("count", "1_0"),
+        ("count", " 1"),
+        ("count", "true"),
+        ("seed", "1_0"),
+        ("strength", "0_1"),
+        ("strength", "true"),
+        ("quality", "9_5"),
+        ("similarity_min", "0_1"),
+        ("similarity_max", "\u0661"),
     ],
 )
 def test_a_parameter_out_of_range_is_named(client: TestClient, photo: bytes, name: str, value: str) -> None:
@@ -229,3 +257,60 @@ def test_a_face_is_counted_in_plain_digits(client: TestClient, photo: bytes, fac
 def test_json_has_numbers_as_numbers(client: TestClient, wrong: dict[str, object]) -> None:
     answer = client.post("/v1/render", json={"identity": [0.0] * 70} | wrong)
     problem(answer, 422, "invalid-parameters")
+
+
+DISPOSITIONS = ["filename*=UTF-8''face.jpg", "filename*=UTF-8''f%C3%A4ce.jpg", "FileName* = utf-8'de'f%C3%A4ce.jpg"]
+
+
+@pytest.mark.parametrize("extra", [*(f"; {name}" for name in DISPOSITIONS), "\r\nContent-Type: image/jpeg"])
+def test_a_file_without_a_plain_name_is_a_file(client: TestClient, photo: bytes, extra: str) -> None:
+    head = f'--B\r\nContent-Disposition: form-data; name="image"{extra}\r\n\r\n'.encode()
+    headers = {"Content-Type": "multipart/form-data; boundary=B"}
+    answer = client.post("/v1/identities", content=head + photo + b"\r\n--B--\r\n", headers=headers)
+    assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP", "x-gzip", "deflate"])
+def test_a_compressed_body(client: TestClient, photo: bytes, encoding: str) -> None:
+    body = zlib.compress(photo) if encoding == "deflate" else gzip.compress(photo)
+    headers = {"Content-Type": "image/jpeg", "Content-Encoding": encoding}
+    assert client.post("/v1/identities", content=body, headers=headers).status_code == 200
+
+
+def test_compressed_json_and_a_compressed_form(client: TestClient, photo: bytes) -> None:
+    def send(path: str, like: httpx.Request) -> httpx.Response:
+        headers = {"Content-Type": like.headers["Content-Type"], "Content-Encoding": "gzip"}
+        return client.post(path, content=gzip.compress(like.read()), headers=headers)
+
+    rendered = send("/v1/render", client.build_request("POST", "/", json={"identity": [0.0] * 70, "count": 1}))
+    assert rendered.status_code == 200, rendered.text
+    form = send("/v1/identities", client.build_request("POST", "/", files={"image": photo}))
+    assert form.status_code == 200, form.text
+
+
+@pytest.mark.parametrize("path", ["/v1/render", "/v1/variants"])
+@pytest.mark.parametrize(
+    ("encoding", "body", "status", "slug"),
+    [
+        ("br", b"x", 415, "unsupported-media-type"),
+        ("gzip", b"plain", 400, "bad-request"),
+        ("gzip", gzip.compress(b"x" * 1000)[:-9], 400, "bad-request"),
+        ("gzip", gzip.compress(bytes(2**25)), 413, "too-many-bytes"),
+    ],
+)
+def test_a_body_that_cannot_be_decompressed(
+    client: TestClient, path: str, encoding: str, body: bytes, status: int, slug: str
+) -> None:
+    kind = "application/json" if path == "/v1/render" else "image/jpeg"
+    answer = client.post(path, content=body, headers={"Content-Type": kind, "Content-Encoding": encoding})
+    problem(answer, status, slug)
+    if status == 415:
+        assert answer.headers["Accept-Encoding"] == "gzip, deflate"
+
+
+@pytest.mark.parametrize("media_type", [None, "application/x-www-form-urlencoded", "text/plain"])
+def test_json_by_another_name_is_told_its_type(client: TestClient, media_type: str | None) -> None:
+    headers = {"Content-Type": media_type} if media_type else {}
+    answer = client.post("/v1/render", content=json.dumps({"identity": [0.0] * 70, "count": 1}), headers=headers)
+    assert "Send application/json" in problem(answer, 415, "unsupported-media-type")["detail"]
+    assert answer.headers["Accept"] == "application/json"

@@ -138,7 +138,7 @@ def test_a_generated_client_works(generated: Callable[[str], ModuleType], addres
     assert pixels(again.variants[0].image) == pixels(made.variants[0].image)
 
     compared = generated("api.faces.compare_faces").sync(
-        client=client, body=models.CompareFacesBody(reference=upload(), probe=upload())
+        client=client, body=models.CompareFacesFilesBody(reference=upload(), probe=upload())
     )
     assert isinstance(compared, models.CompareAnswer)
     assert compared.similarity == pytest.approx(1, abs=1e-3)

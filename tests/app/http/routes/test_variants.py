@@ -226,6 +226,20 @@ def test_accept_chooses_the_form(
 
 
 @pytest.mark.parametrize(
+    ("accept", "media_type"),
+    [
+        ("IMAGE/PNG", "image/png"),
+        ("Image/*", "image/jpeg"),
+        ("Application/ZIP", "application/zip"),
+        ("*/*;Q=1", "application/json"),
+    ],
+)
+def test_media_types_may_be_in_capitals(client: TestClient, photo: bytes, accept: str, media_type: str) -> None:
+    answer = client.post("/v1/variants", params={"count": 1}, files={"image": photo}, headers={"Accept": accept})
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, media_type)
+
+
+@pytest.mark.parametrize(
     ("accept", "parameters"),
     [("text/html", {}), ("image/gif", {}), ("image/png", {"format": "jpeg"}), ("nonsense", {})],
 )
