@@ -91,3 +91,8 @@ def sweep_controls(control: int, steps: int) -> Floats:
 def uniform_controls(random: np.random.Generator, count: int) -> Floats:
     """Controls [count, 10], uniform in the cube [-1, 1]^10."""
     return random.uniform(-1, 1, (count, CONTROL_SIZE)).astype(np.float32)
+
+
+def floats(values: Floats) -> list[float]:
+    """Single-precision numbers as the shortest decimals that read back as the same."""
+    return [float(str(value)) for value in np.asarray(values, np.float32)]

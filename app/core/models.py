@@ -5,6 +5,7 @@ An engine is used as a whole: a request that began with one finishes with it, ev
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -12,7 +13,7 @@ from typing import Literal
 
 from app.core.faces import FRAME_SIZE, Detector
 from app.core.generate import CONTROL_SIZE, IDENTITY_SIZE, Generator
-from app.errors import ModelsInvalid, ProviderUnavailable
+from app.errors import ModelsInvalid, NotReady, ProviderUnavailable
 from app.runtime.batching import Batcher
 from app.runtime.graphs import EMBEDDING
 from app.runtime.manifest import CARD, NETWORKS, Manifest, read_manifest
@@ -114,6 +115,81 @@ class Engine:
         for batcher in self._batchers:
             await batcher.close()
         self._compute.shutdown(wait=False)
+
+
+class ModelsInForce:
+    """The engine that serves, and those that serve no more but may still be in use.
+
+    Args:
+        settings: limits, directories, sizes.
+        metrics: where engines count.
+    """
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self._settings, self._metrics = settings, metrics
+        self._engine: Engine | None = None
+        self._reloading = asyncio.Lock()
+        self._retired: dict[asyncio.Task[None], Engine] = {}
+
+    @property
+    def loaded(self) -> bool:
+        """Whether there are any."""
+        return self._engine is not None
+
+    @property
+    def engine(self) -> Engine:
+        """The models in force.
+
+        Raises:
+            NotReady: they are still being loaded.
+        """
+        if self._engine is None:
+            raise NotReady("The models are still being loaded.")
+        return self._engine
+
+    async def load(self) -> Engine:
+        """Load and warm what the model directory holds, and serve it from now on.
+
+        Raises:
+            ModelsInvalid, ProviderUnavailable: see `Engine`.
+        """
+        engine = await asyncio.to_thread(Engine, self._settings, self._metrics)
+        engine.start()
+        self._engine = engine
+        return engine
+
+    async def reload(self) -> tuple[Manifest, Manifest]:
+        """Serve what the model directory holds now; returns the manifests before and after, equal if nothing changed.
+
+        No request notices: whatever began with the old models finishes with them. Where the new ones cannot be served
+        the old ones stay.
+
+        Raises:
+            ModelsInvalid, ProviderUnavailable: see `Engine`.
+            NotReady: the first models are still being loaded.
+        """
+        async with self._reloading:
+            old = self.engine
+            if await asyncio.to_thread(read_manifest, self._settings.models) == old.manifest:
+                return old.manifest, old.manifest
+            engine = await self.load()
+            retirement = asyncio.create_task(self._retire(old))
+            self._retired[retirement] = old
+            retirement.add_done_callback(self._retired.pop)
+            return old.manifest, engine.manifest
+
+    async def _retire(self, engine: Engine) -> None:
+        # No request outlives its deadline, so by then none uses the old models.
+        await asyncio.sleep(self._settings.deadline + 1)
+        await engine.close()
+
+    async def close(self) -> None:
+        """Stop all of them."""
+        for retirement, engine in list(self._retired.items()):
+            retirement.cancel()
+            await engine.close()
+        if self._engine:
+            await self._engine.close()
 
 
 def decoder_role(settings: Settings, manifest: Manifest) -> Literal["decoder", "decoder_int8"]:

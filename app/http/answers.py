@@ -17,9 +17,11 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
 from app.core.faces import FRAME_SIZE, Face
+from app.core.generate import floats
 from app.core.images import Format
 from app.core.models import Engine
-from app.core.service import Subject, Variant, Variants, floats
+from app.core.subjects import Subject
+from app.core.variants import Variant, Variants
 from app.errors import BandEmpty
 from app.http import problems, schemas
 from app.http.connection import while_connected

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from app.core.generate import floats
 from app.core.parameters import IdentitiesParameters
-from app.core.service import floats
 from app.http import schemas
 from app.http.answers import found, model_name
 from app.http.connection import while_connected

@@ -249,13 +249,13 @@ async def infer_model(request: Request, service: Service, charge: Charge) -> Res
 
     async def answer() -> Response:
         deadline = asyncio.get_running_loop().time() + service.settings.deadline
-        inference = await service.in_thread(
+        inference = await service.threads.run(
             lambda: read_inference(model, inflate(body, encoding, service.settings.max_bytes), json_length), deadline
         )
         rows = max((tensor.shape[0] for tensor in inference.tensors.values() if tensor.ndim), default=1)
         await charge(min(rows, MAX_ROWS))
         engine, tensors = await infer(service, model, inference.tensors, deadline)
-        content, headers = await service.in_thread(
+        content, headers = await service.threads.run(
             lambda: write_answer(model.name, engine.manifest.version, inference, tensors), deadline
         )
         return Response(content, headers=headers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Depends, Request, Response
 
 from app.core.parameters import RenderRequest
-from app.core.service import Variants
+from app.core.variants import Variants
 from app.http import schemas
 from app.http.answers import answer_variants, model_name, search
 from app.http.bodies import json_alone

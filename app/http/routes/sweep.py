@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request, Response
 
 from app.core.parameters import SweepParameters
-from app.core.service import Variants
+from app.core.variants import Variants
 from app.http import schemas
 from app.http.answers import answer_variants, model_name, source
 from app.http.dependencies import Service

@@ -10,7 +10,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from app.core.parameters import VariantsParameters
-from app.core.service import Service, Variant, Variants
+from app.core.service import Service
+from app.core.variants import Variant, Variants
 from app.errors import ComputationFailed
 from app.settings import Settings
 from app.telemetry.metrics import Metrics

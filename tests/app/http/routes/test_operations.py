@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
+from app.core import subjects
 from app.core.service import Service
 from app.main import create_app
 from app.settings import Settings
@@ -117,7 +118,7 @@ def test_an_unexpected_error_is_a_problem(
     def fail(*arguments: object) -> None:
         raise KeyError("SECRET")
 
-    monkeypatch.setattr(service_of(client), "_locate", fail)
+    monkeypatch.setattr(subjects, "locate", fail)
     answer = client.post("/v1/variants", files={"image": photo})
     assert (answer.status_code, answer.headers["Content-Type"]) == (500, "application/problem+json")
     assert "SECRET" not in answer.text

@@ -1,0 +1,227 @@
+"""Synthetic faces on their way: which controls to draw, drawn, judged and written, some at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+
+from app.core.band import BandSearch
+from app.core.computation import Computation
+from app.core.faces import Bytes, Floats, similarity
+from app.core.generate import floats, sample_controls, sweep_controls
+from app.core.images import contact_sheet, write_image
+from app.core.models import Engine
+from app.core.parameters import PictureParameters, SamplingParameters, SweepParameters
+from app.core.provenance import Provenance
+from app.core.subjects import Subject
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One synthetic face.
+
+    Attributes:
+        index: its place in the answer.
+        control: the 10 numbers that made it.
+        similarity: cosine of the recogniser to the source.
+        in_band: whether that lies in the band asked for, else in the model's look-alike band.
+        pixels: [128, 128, 3] uint8.
+    """
+
+    index: int
+    control: list[float]
+    similarity: float
+    in_band: bool
+    pixels: Bytes
+
+
+@dataclass
+class Variants:
+    """The answer to a request for variants; take `batches`, `files`, `all_files` or the `sheet`, once.
+
+    Attributes:
+        id: digest of input, parameters and model version: the same request has the same id, and the same bytes.
+        seed: of the random controls; None where controls were given.
+        source: the face it began with; None where it began with an identity.
+        count: variants asked for; a search may find fewer.
+        band: similarities between which `in_band` is true.
+        search: how the search goes, where there is one.
+    """
+
+    id: str
+    computation: Computation
+    seed: int | None
+    source: Subject | None
+    count: int
+    band: tuple[float, float]
+    search: BandSearch | None
+    _picture: PictureParameters
+    _identity: Floats
+    _embedding: Floats
+    _controls: list[list[float]]
+
+    @property
+    def engine(self) -> Engine:
+        """The models that make them."""
+        return self.computation.engine
+
+    @property
+    def provenance(self) -> Provenance:
+        """What the images say about themselves."""
+        return Provenance(self.engine.manifest.name, self.engine.manifest.version, self.id)
+
+    async def batches(self) -> AsyncIterator[list[Variant]]:
+        """Variants in order, some at a time, as they are made."""
+        made = 0
+        async for controls, images, embeddings in self._drawn():
+            similarities = similarity(embeddings, self._embedding)
+            batch = [
+                Variant(made + i, control, score, self.band[0] <= score <= self.band[1], pixels)
+                for i, (control, score, pixels) in enumerate(zip(controls, similarities, images, strict=True))
+            ]
+            made += len(batch)
+            for variant in batch:
+                self.computation.metrics.variant(variant.similarity)
+            yield batch
+
+    async def files(self) -> AsyncIterator[list[tuple[Variant, bytes]]]:
+        """Variants with their image files, in order, some at a time, as they are made."""
+        async for batch in self.batches():
+            yield await self._with_files(batch)
+
+    async def all_files(self) -> list[tuple[Variant, bytes]]:
+        """All variants with their image files, in order; files are written side by side, and while others are made."""
+        writing: list[asyncio.Task[list[tuple[Variant, bytes]]]] = []
+        try:
+            async for batch in self.batches():
+                writing.append(asyncio.create_task(self._with_files(batch)))  # noqa: PERF401 - known if making fails
+            return [pair for pairs in await asyncio.gather(*writing) for pair in pairs]
+        finally:
+            for task in writing:
+                task.cancel()
+
+    async def sheet(self, columns: int | None = None) -> tuple[list[Variant], bytes | None]:
+        """All variants, and one image file with all of them side by side; None where a search found nothing."""
+        variants = [variant async for batch in self.batches() for variant in batch]
+        if not variants:
+            return [], None
+        pixels = contact_sheet([variant.pixels for variant in variants], columns)
+        (data,) = await self.in_thread(partial(self._write, [pixels]))
+        return variants, data
+
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """Do something with the variants in the image threads, within the request's deadline."""
+        return await self.computation.in_thread(work)
+
+    async def _with_files(self, batch: list[Variant]) -> list[tuple[Variant, bytes]]:
+        files = await self.in_thread(partial(self._write, [variant.pixels for variant in batch]))
+        return list(zip(batch, files, strict=True))
+
+    def _write(self, images: list[Bytes]) -> list[bytes]:
+        picture, mark = self._picture, self.computation.settings.mark
+        with self.computation.stage("write"):
+            return [write_image(pixels, picture.format, picture.quality, self.provenance, mark) for pixels in images]
+
+    def _drawn(self) -> AsyncIterator[tuple[list[list[float]], Bytes, Floats]]:
+        """Controls, images and embeddings as they are decoded; of a search only the hits."""
+        return self._given() if self.search is None else self._searched(self.search)
+
+    async def _given(self) -> AsyncIterator[tuple[list[list[float]], Bytes, Floats]]:
+        done = 0
+        rows = np.asarray(self._controls, np.float32)
+        identities = np.broadcast_to(self._identity, (len(rows), len(self._identity)))
+        parts = self.engine.decoder.stream(identities, rows, deadline=self.computation.deadline)
+        while done < len(rows):
+            with self.computation.stage("decode"):
+                images, embeddings = await anext(parts)
+            yield self._controls[done : done + len(images)], images, embeddings
+            done += len(images)
+
+    async def _searched(self, search: BandSearch) -> AsyncIterator[tuple[list[list[float]], Bytes, Floats]]:
+        while not search.done:
+            controls = search.propose()
+            identities = np.broadcast_to(self._identity, (len(controls), len(self._identity)))
+            with self.computation.stage("decode"):
+                images, embeddings = await self.engine.decoder.run(
+                    identities, controls, deadline=self.computation.deadline
+                )
+            # Judged as it will be reported, so that rounding cannot put a hit outside the band.
+            hits = search.report(np.array(similarity(embeddings, self._embedding)))
+            if hits.any():
+                yield [floats(control) for control in controls[hits]], images[hits], embeddings[hits]
+
+
+def sampled(
+    computation: Computation,
+    parameters: SamplingParameters,
+    identity: Floats,
+    embedding: Floats,
+    source: Subject | None,
+) -> Variants:
+    """Variants of an identity [70], under controls that are given, drawn at random, or searched for.
+
+    Args:
+        computation: of the request.
+        parameters: which controls, and how images are written.
+        identity: what is redrawn.
+        embedding: [192], what similarity is to.
+        source: the face it comes from, where there was a photograph.
+    """
+    lookalike = computation.engine.manifest.thresholds.lookalike_band
+    band, seed, search = lookalike, None, None
+    if parameters.controls is not None:
+        controls = parameters.controls
+    else:
+        seed = secrets.randbits(32) if parameters.seed is None else parameters.seed
+        parameters = parameters.model_copy(update={"seed": seed})
+        controls = [floats(row) for row in sample_controls(seed, parameters.count, parameters.strength)]
+        band = _band(parameters) or lookalike
+        if band != lookalike or parameters.band:
+            rounds = computation.settings.search_rounds
+            search = BandSearch(seed, parameters.count, parameters.strength, *band, rounds)
+    return Variants(
+        id=computation.answer_id(parameters, source.photo if source else ""),
+        computation=computation,
+        seed=seed,
+        source=source,
+        count=parameters.images,
+        band=band,
+        search=search,
+        _picture=parameters,
+        _identity=identity,
+        _embedding=embedding,
+        _controls=controls,
+    )
+
+
+def _band(parameters: SamplingParameters) -> tuple[float, float] | None:
+    """The band between two similarities, where one of them is given."""
+    low, high = parameters.similarity_min, parameters.similarity_max
+    if low is None and high is None:
+        return None
+    return (-1.0 if low is None else low, 1.0 if high is None else high)
+
+
+def swept(computation: Computation, parameters: SweepParameters, control: int, source: Subject) -> Variants:
+    """Variants of a face along one control, given by its index, from -1 to 1."""
+    return Variants(
+        id=computation.answer_id(parameters, source.photo),
+        computation=computation,
+        seed=None,
+        source=source,
+        count=parameters.steps,
+        band=computation.engine.manifest.thresholds.lookalike_band,
+        search=None,
+        _picture=parameters,
+        _identity=source.identity,
+        _embedding=source.embedding,
+        _controls=[floats(row) for row in sweep_controls(control, parameters.steps)],
+    )
