@@ -10,6 +10,7 @@ import io
 import math
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageDraw, ImageFont, ImageOps, PngImagePlugin
 
+from app.core.colour import as_shown
 from app.core.provenance import Provenance
 from app.errors import NotAnImage, TooManyPixels
 
@@ -93,16 +95,38 @@ def read_photo(data: bytes, max_pixels: int, reduced: bool = True) -> Photo:
     if width * height > max_pixels:
         raise TooManyPixels(f"The picture has {width} x {height} pixels; at most {max_pixels} are accepted.")
     try:
-        if reduced:
-            shrink = REDUCED_SIDE / max(width, height)
-            image.draft(None, (math.ceil(width * shrink), math.ceil(height * shrink)))
-        image.load()
-        if image.getexif().get(ExifTags.Base.Orientation, 1) in SIDEWAYS:
-            width, height = height, width
-        upright = ImageOps.exif_transpose(image)
-        return Photo(_rgb(upright), width, height)
+        return _upright(image, reduced)
     except Exception as error:
+        with suppress(Exception):
+            if whole := _with_its_end(data):
+                return _upright(Image.open(io.BytesIO(whole), formats=("JPEG",)), reduced)
         raise NotAnImage("The picture is damaged or incomplete.") from error
+
+
+def _upright(image: Image.Image, reduced: bool) -> Photo:
+    """Decode a picture that was opened; raises whatever its decoder does."""
+    width, height = image.size
+    if reduced:
+        shrink = REDUCED_SIDE / max(width, height)
+        image.draft(None, (math.ceil(width * shrink), math.ceil(height * shrink)))
+    image.load()
+    if image.getexif().get(ExifTags.Base.Orientation, 1) in SIDEWAYS:
+        width, height = height, width
+    return Photo(as_shown(ImageOps.exif_transpose(image)), width, height)
+
+
+def _with_its_end(data: bytes) -> bytes | None:
+    """A JPEG that lacks nothing but the marker of its end, with it; None where pixels are missing.
+
+    Were there pixels to come, what stands in their place would be seen: so two fillings that look alike were not read.
+    Raises whatever the decoder does.
+    """
+    if not data.startswith(b"\xff\xd8"):
+        return None
+    data = data.rstrip(b"\xff")
+    whole = (data + filling * 64 + b"\xff\xd9" for filling in (b"\x00", b"\x5a"))
+    first, second = (Image.open(io.BytesIO(file), formats=("JPEG",)).tobytes() for file in whole)
+    return data + b"\xff\xd9" if first == second else None
 
 
 def write_image(pixels: Bytes, form: Format, quality: int, provenance: Provenance, mark: bool = False) -> bytes:
@@ -196,18 +220,6 @@ def _png_chunks(data: bytes) -> int:
         chunks += 1
         place += 12 + int.from_bytes(data[place : place + 4], "big")
     return chunks
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        # Pillow would clip 16-bit grey at 255.
-        image = Image.fromarray((np.asarray(image, np.uint16) >> 8).astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        canvas = Image.new("RGBA", image.size, "white")
-        canvas.alpha_composite(image)
-        image = canvas
-    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _draw_mark(image: Image.Image) -> None:

@@ -123,6 +123,20 @@ def test_a_truncated_picture_is_not_an_image(form: str, share: float, portrait: 
         read_photo(data[: int(len(data) * share)], MANY)
 
 
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}, {"quality": 30}])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_jpeg_that_lacks_its_end_marker_alone_is_whole(
+    portrait: Image.Image, mode: str, options: dict[str, object]
+) -> None:
+    data = encoded(portrait.convert(mode), "JPEG", **options)
+    whole = np.asarray(read_photo(data, MANY).image)
+    for cut in (1, 2):
+        assert np.array_equal(np.asarray(read_photo(data[:-cut], MANY).image), whole)
+    for cut in (6, 20, 200, 2000):
+        with pytest.raises(NotAnImage, match="incomplete"):
+            read_photo(data[:-cut], MANY)
+
+
 @pytest.mark.parametrize(
     "data",
     [
