@@ -15,7 +15,6 @@ import datetime
 import hashlib
 import json
 import warnings
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ from model_export.exporting.whitening import latents, whiten
 from model_export.networks.generator import CONTROL_SIZE, IDENTITY_SIZE, Decoder, Encoder
 from model_export.networks.pretrained import FrozenRecognizer
 from model_export.preparing.dataset import FaceSet
-from model_export.training.command import TrainConfig
+from model_export.training.config import TrainConfig
 
 OPSET = 18
 MAX_BYTES = 16 * 2**20
@@ -335,7 +334,7 @@ def export(
             "checkpoint": digest(checkpoint),
             "fitted_on_faces": 0 if faces is None else len(faces),
             "faces_seen": images,
-            "settings": asdict(config),
+            "settings": config.model_dump(mode="json"),
             "similarity_foreseen": foreseen,
         },
         "parity": parity,

@@ -8,37 +8,38 @@ the decoder only.
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from app.core.faces import EMBEDDING_SIZE
 from app.core.generate import CONTROL_SIZE, IDENTITY_SIZE
 
+Widths = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=2)]
 
-@dataclass(frozen=True)
-class NetworkConfig:
-    """Widths of the trained networks.
 
-    Attributes:
-        encoder: channels of the encoder's trunk at 32, 16, 8 and 4 pixels.
-        decoder: channels of the decoder at 4, 8, 16, 32 and 64 pixels.
-        refine: channels of its last stage, at 128 pixels.
-        style: width of the style vectors that steer AdaIN.
-        critic: width of each discriminator head.
-        recover: channels of Q at 32, 16, 8 and 4 pixels.
-    """
+class NetworkConfig(BaseModel):
+    """Widths of the trained networks."""
 
-    encoder: tuple[int, ...] = (64, 128, 192, 256)
-    decoder: tuple[int, ...] = (384, 320, 256, 128, 64)
-    refine: int = 24
-    style: int = 128
-    critic: int = 64
-    recover: tuple[int, ...] = (32, 64, 96, 128)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    encoder: Widths
+    """Channels of the encoder's trunk at 32, 16, 8 and 4 pixels."""
+    decoder: Widths
+    """Channels of the decoder at 4, 8, 16, 32 and 64 pixels."""
+    refine: Annotated[int, Field(ge=1)]
+    """Channels of its last stage, at 128 pixels."""
+    style: Annotated[int, Field(ge=1)]
+    """Width of the style vectors that steer AdaIN."""
+    critic: Annotated[int, Field(ge=1)]
+    """Width of each discriminator head."""
+    recover: Widths
+    """Channels of Q at 32, 16, 8 and 4 pixels."""
 
 
 def _convolution(channels: int, out: int, size: int = 3, stride: int = 1, *, bias: bool = True) -> nn.Conv2d:

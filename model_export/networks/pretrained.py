@@ -125,7 +125,7 @@ class _FrozenPReLU(torch.autograd.Function):
         return torch.addcmul(gradient, gradient * (x < 0), slope), None
 
 
-class SecondRecognizer(nn.Module):
+class DlibRecognizer(nn.Module):
     """Another recogniser's opinion, so that a likeness is not fitted to the quirks of one: dlib's ResNet.
 
     29 convolutions trained by a metric loss (King 2017, `dlib_face_recognition_resnet_model_v1`), as the npm package

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,16 @@ from app.core.faces import Detector, Recognizer, align
 from model_export.preparing.dataset import FaceSet
 
 MODELS = Path(__file__).parents[2] / "app" / "models"
+
+
+DLIB_SHAPES = {
+    "conv32_down": (7, 3, 4),
+    "conv32_1/conv1": (3, 4, 4),
+    "conv32_1/conv2": (3, 4, 4),
+    "conv64_down/conv1": (3, 4, 6),
+    "conv64_down/conv2": (3, 6, 6),
+}
+"""Kernel side, inputs and outputs of the convolutions of a recogniser as dlib's, of two blocks."""
 
 
 @pytest.fixture(scope="session")
@@ -47,3 +58,22 @@ def face_set() -> FaceSet:
         group_names=("asian", "black", "indian", "other", "white"),
         source_names=("astronaut",),
     )
+
+
+@pytest.fixture
+def dlib_weights(tmp_path: Path) -> Path:
+    """A recogniser as dlib's, of two blocks, quantised to uint8 as the real one is."""
+    random = np.random.default_rng(1)
+    entries, data = [], b""
+    arrays = {"fc": (6, 8)}
+    for name, (side, inputs, outputs) in DLIB_SHAPES.items():
+        arrays |= {f"{name}/conv/filters": (side, side, inputs, outputs), f"{name}/conv/bias": (outputs,)}
+        arrays |= {f"{name}/scale/weights": (outputs,), f"{name}/scale/biases": (outputs,)}
+    for name, shape in arrays.items():
+        quantization = {"dtype": "uint8", "scale": 0.004, "min": -0.5}
+        entries.append({"name": name, "shape": shape, "dtype": "float32", "quantization": quantization})
+        data += random.integers(0, 256, int(np.prod(shape)), np.uint8).tobytes()
+    (tmp_path / "weights.bin").write_bytes(data)
+    path = tmp_path / "manifest.json"
+    path.write_text(json.dumps([{"paths": ["weights.bin"], "weights": entries}]))
+    return path

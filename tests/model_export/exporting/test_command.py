@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +13,13 @@ import onnx
 import onnxruntime as ort
 import pytest
 import torch
-from tests.model_export.test_train import TINY, trainer
 
 from model_export.exporting import command as exporting
 from model_export.exporting.reach import PORTRAIT_SIZE, Gain, Reach, Surrogate
 from model_export.preparing.dataset import FaceSet
-from model_export.training.command import TrainConfig
+from model_export.training.config import TrainConfig
 from tests.model_export.conftest import MODELS
+from tests.model_export.tiny import TINY, trainer
 
 # What they share takes long to make: once is enough.
 pytestmark = pytest.mark.xdist_group("export")
@@ -31,7 +31,7 @@ def exported(face_set: FaceSet, tmp_path_factory: pytest.TempPathFactory) -> Pat
     learner = trainer(face_set)
     learner.step()
     learner.save(folder / "checkpoint.pt")
-    (folder / "config.json").write_text(json.dumps(asdict(TINY)))
+    (folder / "config.json").write_text(TINY.model_dump_json())
     facts = {"controls": [{"name": f"control {index}"} for index in range(10)], "thresholds": {"fmr_1e-3": 0.5}}
     exporting.export(folder / "checkpoint.pt", TINY, MODELS, folder / "out", "1.2.3", facts)
     return folder / "out"
@@ -144,7 +144,7 @@ def test_a_graph_that_differs_from_pytorch_is_refused(exported: Path) -> None:
 
 def test_a_graph_over_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exporting, "MAX_BYTES", 1000)
-    decoder = exporting.Decoder(replace(TINY.networks))
+    decoder = exporting.Decoder(TINY.networks)
     examples = {"identity": torch.zeros(3, 70), "control": torch.zeros(3, 10)}
     with pytest.raises(ValueError, match="MiB"):
         exporting.to_onnx(exporting.ServedDecoder(decoder), examples, ["image"], tmp_path / "decoder.onnx")

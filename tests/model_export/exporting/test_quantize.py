@@ -8,10 +8,10 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from tests.model_export.test_train import TINY
 
 from model_export.exporting import command
 from model_export.networks.generator import CONTROL_SIZE, IDENTITY_SIZE, Decoder
+from tests.model_export.tiny import TINY
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.model_export.test_train import TINY
 from torch import nn
 
 from model_export.exporting import reach
@@ -16,6 +15,7 @@ from model_export.networks.generator import CONTROL_SIZE, IDENTITY_SIZE, Decoder
 from model_export.networks.pretrained import FrozenRecognizer
 from model_export.preparing.dataset import FaceSet
 from tests.model_export.conftest import MODELS
+from tests.model_export.tiny import TINY
 
 # What they share takes long to make: once is enough.
 pytestmark = pytest.mark.xdist_group("reach")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.model_export.test_train import TINY
 
 from model_export.exporting.whitening import latents, whiten
 from model_export.networks.generator import IDENTITY_SIZE, Decoder, Encoder
 from model_export.preparing.dataset import FaceSet
+from tests.model_export.tiny import TINY
 
 
 def test_latents_are_the_means_of_that_many_faces(face_set: FaceSet) -> None:

@@ -15,17 +15,13 @@ from model_export.networks.generator import (
     Decoder,
     Discriminator,
     Encoder,
-    NetworkConfig,
     mixed_precision,
     sample_identity,
 )
 from model_export.networks.pretrained import FrozenRecognizer, PerceptualFeatures
 from model_export.preparing.dataset import FaceSet
 from tests.model_export.conftest import MODELS
-
-SMALL = NetworkConfig(
-    encoder=(8, 8, 8, 8), decoder=(16, 16, 16, 8, 8), refine=4, style=16, critic=8, recover=(8, 8, 8, 8)
-)
+from tests.model_export.tiny import SMALL
 
 
 def test_encoder_gives_mean_and_log_variance_and_has_no_normalisation_layer() -> None:

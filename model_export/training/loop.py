@@ -1,0 +1,144 @@
+"""The loop around the steps: checkpoints, figures, sheets, and when to stop."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from model_export.preparing.dataset import FaceSet
+from model_export.training.preview import preview
+from model_export.training.trainer import Trainer
+
+LINE_SECONDS = 20
+"""Between two lines of losses in `stats.jsonl`."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where a run lies.
+
+    Attributes:
+        path: the folder.
+    """
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """Its settings."""
+        return self.path / "config.json"
+
+    @property
+    def checkpoint(self) -> Path:
+        """Its state."""
+        return self.path / "checkpoint.pt"
+
+    def sheet(self, images: int) -> Path:
+        """How held-out faces looked after `images` faces."""
+        return self.path / f"sheet-{images:08d}.png"
+
+    def add(self, images: int, figures: dict[str, float]) -> None:
+        """Add a line to `stats.jsonl`."""
+        line = {"images": images} | {name: round(value, 6) for name, value in figures.items()}
+        with (self.path / "stats.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+class Losses:
+    """Means of the losses between two lines."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, list[float]] = defaultdict(list)
+
+    def count(self, report: dict[str, float]) -> None:
+        """Count in a step's."""
+        for name, value in report.items():
+            self._values[name].append(value)
+
+    def means(self) -> dict[str, float]:
+        """Of what was counted since the last call.
+
+        Raises:
+            FloatingPointError: one is not finite.
+        """
+        means = {name: float(np.mean(values)) for name, values in self._values.items()}
+        self._values.clear()
+        bad = [name for name, value in means.items() if not math.isfinite(value)]
+        if bad:
+            raise FloatingPointError(f"not finite: {', '.join(bad)}")
+        return means
+
+
+class Every:
+    """Whether so many seconds have passed since it last said so."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._last = seconds, time.monotonic()
+
+    def due(self) -> bool:
+        """Ask."""
+        return time.monotonic() - self._last > self._seconds
+
+    def done(self) -> None:
+        """Count from now on."""
+        self._last = time.monotonic()
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long a run goes on and how often it leaves something behind.
+
+    Attributes:
+        limit: faces after which it stops.
+        stop: whether it is to stop now.
+        save_every, look_every: seconds between checkpoints and between sheets.
+    """
+
+    limit: int
+    stop: Callable[[], bool]
+    save_every: float
+    look_every: float
+
+
+def train(trainer: Trainer, held_out: FaceSet, folder: RunFolder, pace: Pace) -> None:
+    """Step until the faces or the time run out, then write a checkpoint and a sheet.
+
+    Raises:
+        FloatingPointError: a loss is not finite; the last checkpoint stays.
+    """
+    losses, started, first_images = Losses(), time.monotonic(), trainer.images
+    line, save, look = Every(LINE_SECONDS), Every(pace.save_every), Every(pace.look_every)
+    main_process = trainer.processes.rank == 0
+    while trainer.images < pace.limit and not trainer.processes.any_of(pace.stop(), trainer.device):
+        losses.count(trainer.step())
+        if not main_process:
+            continue
+        if line.due():
+            seconds = time.monotonic() - started
+            rate = (trainer.images - first_images) / seconds
+            folder.add(trainer.images, {"seconds": seconds, "rate": rate} | losses.means())
+            line.done()
+        if save.due():
+            trainer.save(folder.checkpoint)
+            save.done()
+        if look.due():
+            write_sheet(trainer, held_out, folder)
+            look.done()
+    if main_process:
+        trainer.save(folder.checkpoint)
+        write_sheet(trainer, held_out, folder)
+
+
+def write_sheet(trainer: Trainer, held_out: FaceSet, folder: RunFolder) -> None:
+    """Draw held-out faces, and say how like they are."""
+    sheet, figures = preview(trainer.networks, trainer.frozen.service, held_out)
+    sheet.save(folder.sheet(trainer.images))
+    folder.add(trainer.images, figures)
+    print(f"{trainer.images} faces:", {name: round(value, 3) for name, value in figures.items()}, flush=True)

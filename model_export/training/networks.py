@@ -1,0 +1,101 @@
+"""The networks that a run trains, their averages and their optimisers: everything that a checkpoint holds."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from model_export.exporting.exported import forget_noise, restore
+from model_export.networks.generator import ControlRecovery, Decoder, Discriminator, Encoder, RunningBias
+from model_export.networks.probes import AttributeProbe
+from model_export.training.config import TrainConfig
+
+
+class Networks:
+    """Encoder, decoder, Q and discriminator, and what goes with them.
+
+    Args:
+        config: of the run.
+        channels: of the perceptual network's maps, which the discriminator and the probe read.
+        pooled_sizes: of what `matching` compares.
+        device: where they are to be.
+    """
+
+    def __init__(self, config: TrainConfig, channels: list[int], pooled_sizes: list[int], device: torch.device) -> None:
+        sizes, self.device = config.networks, device
+        self.encoder, self.decoder = Encoder(sizes), Decoder(sizes)
+        self.recovery, self.discriminator = ControlRecovery(sizes), Discriminator(sizes, channels)
+        self.averaged_encoder, self.averaged_decoder = Encoder(sizes), Decoder(sizes)
+        self.averaged_encoder.load_state_dict(self.encoder.state_dict())
+        self.averaged_decoder.load_state_dict(self.decoder.state_dict())
+        # Of reconstructions and of variants.
+        self.bias = RunningBias(2 * pooled_sizes)
+        self.probe = AttributeProbe(sum(channels))
+        for net in self.by_name.values():
+            net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.generator_parameters = [
+            parameter for net in (self.encoder, self.decoder, self.recovery) for parameter in net.parameters()
+        ]
+        self.generator_optimiser = torch.optim.Adam(self.generator_parameters, betas=(0.5, 0.99), eps=1e-8)
+        self.discriminator_optimiser = torch.optim.Adam(self.discriminator.parameters(), betas=(0.0, 0.99), eps=1e-8)
+
+    @property
+    def by_name(self) -> dict[str, nn.Module]:
+        """Every network, the averaged ones and the probe included."""
+        return {
+            "encoder": self.encoder,
+            "decoder": self.decoder,
+            "recovery": self.recovery,
+            "discriminator": self.discriminator,
+            "averaged_encoder": self.averaged_encoder,
+            "averaged_decoder": self.averaged_decoder,
+            "probe": self.probe,
+            "bias": self.bias,
+        }
+
+    def set_learning_rate(self, rate: float) -> None:
+        """Of encoder, decoder and Q; the discriminator takes half of it."""
+        for optimiser, factor in ((self.generator_optimiser, 1.0), (self.discriminator_optimiser, 0.5)):
+            for group in optimiser.param_groups:
+                group["lr"] = rate * factor
+
+    @torch.no_grad()
+    def average(self, decay: float) -> None:
+        """Let the averaged weights follow."""
+        for net, averaged in ((self.encoder, self.averaged_encoder), (self.decoder, self.averaged_decoder)):
+            torch._foreach_lerp_(list(averaged.parameters()), list(net.parameters()), 1 - decay)
+
+    def save(self, path: Path, images: int) -> None:
+        """Write a checkpoint; the file is replaced in one move, so a kill leaves the old one or the new one."""
+        state = {
+            "images": images,
+            "networks": {name: net.state_dict() for name, net in self.by_name.items()},
+            "optimisers": [self.generator_optimiser.state_dict(), self.discriminator_optimiser.state_dict()],
+        }
+        partial = path.with_suffix(".partial")
+        torch.save(state, partial)
+        os.replace(partial, path)
+
+    def load(self, path: Path) -> int:
+        """Take the state of a checkpoint of the same configuration; returns the images seen."""
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        for name, net in self.by_name.items():
+            net.load_state_dict(state["networks"][name])
+        self.generator_optimiser.load_state_dict(state["optimisers"][0])
+        self.discriminator_optimiser.load_state_dict(state["optimisers"][1])
+        images: int = state["images"]
+        return images
+
+    def start_from(self, folder: Path) -> None:
+        """Begin with the encoder and the decoder that were exported to `folder`; discriminator and Q begin anew."""
+        for nets, name in (
+            ((self.encoder, self.averaged_encoder), "encoder"),
+            ((self.decoder, self.averaged_decoder), "decoder"),
+        ):
+            for net in nets:
+                restore(net, folder / f"{name}.onnx", f"{name}.")
+        for encoder in (self.encoder, self.averaged_encoder):
+            forget_noise(encoder)

@@ -1,0 +1,79 @@
+"""A run: that it learns, and that a resumed one is the one that was never stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model_export.preparing.dataset import FaceSet
+from tests.model_export.tiny import TINY, trainer
+
+
+def test_a_resumed_run_is_the_same_to_the_last_bit(face_set: FaceSet, tmp_path: Path) -> None:
+    torch.use_deterministic_algorithms(True)
+    try:
+        straight = trainer(face_set, "batch=4", "total_images=40")
+        straight.fit_probe()
+        reports = []
+        for _ in range(5):
+            reports.append(straight.step())
+            if straight.images == 12:
+                straight.save(tmp_path / "checkpoint.pt")
+        second = trainer(face_set, "batch=4", "total_images=40")
+        second.load(tmp_path / "checkpoint.pt")
+        resumed = [second.step() for _ in range(2)]
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+    assert resumed == reports[3:]
+    assert {"adversarial", "service_band", "discriminator", "penalty"} <= resumed[0].keys() | resumed[1].keys()
+    for name, net in straight.networks.by_name.items():
+        for key, value in net.state_dict().items():
+            torch.testing.assert_close(second.networks.by_name[name].state_dict()[key], value, rtol=0, atol=0)
+
+
+def test_the_reconstruction_gets_better(face_set: FaceSet) -> None:
+    learner = trainer(face_set, "batch=4", "total_images=10000", "learning_rate=4e-3")
+    reports = [learner.step() for _ in range(60)]
+    early, late = (np.mean([report["pixel"] for report in part]) for part in (reports[:4], reports[-4:]))
+    assert late < 0.8 * early
+
+
+def test_what_variants_have_too_much_of_is_counted_apart_from_reconstructions(face_set: FaceSet) -> None:
+    learner = trainer(face_set, "total_images=80", "warm_up=0.1")
+    kinds = len(learner.frozen.perceptual.pooled_sizes)
+    for steps, varied in ((2, False), (1, True)):
+        for _ in range(steps):
+            learner.step()
+        counted = [bool(value.any()) for value in learner.networks.bias.buffers()]
+        assert counted == [True] * kinds + [varied] * kinds
+    of_reconstructions, *_ = learner.networks.bias.buffers()
+    of_variants = learner.networks.bias.get_buffer(f"mean_{kinds}")
+    assert not torch.equal(of_reconstructions, of_variants)
+
+
+def test_every_loss_of_a_step_has_a_weight_in_the_settings(face_set: FaceSet) -> None:
+    learner = trainer(face_set, "batch=4", "warm_up=0")
+    learner.images = 4
+    assert learner.step().keys() - {"discriminator", "penalty"} == TINY.loss_weights.keys()
+
+
+def test_a_checkpoint_is_replaced_in_one_move(
+    face_set: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner = trainer(face_set)
+    path = tmp_path / "checkpoint.pt"
+    learner.save(path)
+    before = path.read_bytes()
+
+    def fail(_: object, target: Path) -> None:
+        target.write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(OSError, match="disk full"):
+        learner.save(path)
+    assert path.read_bytes() == before
