@@ -18,20 +18,22 @@ from onnx import ModelProto
 from PIL import Image
 
 from app.runtime import graphs
+from app.runtime.manifest import NETWORKS
 from app.runtime.sessions import Device, Network, wants_cuda
 
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 
 FRAME_SIZE = 128
+"""Side of the face frame in pixels, unless the manifest of a model says otherwise."""
 FRAME_POINTS = np.array([[0.298, 0.2825], [0.702, 0.2825], [0.5, 0.548], [0.5, 0.7325]])
 """Right eye, left eye (the person's), nose tip, mouth centre in the face frame, in units of its side."""
 
 RECOGNIZER_SIZE = 112
+"""Side of the recogniser's crop, unless the manifest says otherwise."""
 RECOGNIZER_POINTS = np.array([[38.29, 51.70], [73.53, 51.50], [56.03, 71.74], [56.14, 92.28]])
-"""The same four points in the ArcFace frame that the recogniser was trained in, in its pixels (Deng et al. 2019)."""
+"""The same four points in the ArcFace frame that the recogniser was trained in, in pixels of 112 (Deng et al. 2019)."""
 
-RECOGNIZER = "face_recognizer.onnx"
 EMBEDDING_SIZE = 192
 
 MIN_SCORE = 0.6
@@ -105,11 +107,11 @@ class Detector:
     """
 
     def __init__(self, models: Path, device: Device = "auto", threads: int = 0) -> None:
-        near = models / "face_detector_back.onnx"
+        near = models / NETWORKS["detector_near"]
         rewritten = None if wants_cuda(device) else graphs.convolved_padding(graphs.read(near)).SerializeToString()
         self._near = Network(near, device, threads, rewritten)
         # This one would be slower rewritten.
-        self._far = Network(models / "face_detector_full_range.onnx", device, threads)
+        self._far = Network(models / NETWORKS["detector_far"], device, threads)
 
     def __call__(self, image: Image.Image, thorough: bool = False) -> list[Face]:
         """Find the faces of an RGB picture, largest first; at most `MAX_FACES`.
@@ -196,21 +198,39 @@ class Recognizer:
     """MobileFaceNet (Chen et al. 2018) trained with ArcFace, fed from the face frame.
 
     The recogniser's crop is wider than the face frame: what lies outside is mid grey, for every face alike.
+
+    Args:
+        models: the directory with the network.
+        device, threads: see `Network`.
+        side, crop: see `recognizer_graph`.
     """
 
-    def __init__(self, models: Path, device: Device = "auto", threads: int = 0) -> None:
-        path = models / RECOGNIZER
-        self._network = Network(path, device, threads, graphs.serialized(recognizer_graph(models), wants_cuda(device)))
+    def __init__(
+        self,
+        models: Path,
+        device: Device = "auto",
+        threads: int = 0,
+        side: int = FRAME_SIZE,
+        crop: int = RECOGNIZER_SIZE,
+    ) -> None:
+        graph = graphs.serialized(recognizer_graph(models, side, crop), wants_cuda(device))
+        self._network = Network(models / NETWORKS["recognizer"], device, threads, graph)
 
     def __call__(self, faces: Bytes) -> Floats:
-        """Embed faces [n, 128, 128, 3] uint8 in the face frame; returns unit vectors [n, 192]."""
+        """Embed faces [n, side, side, 3] uint8 in the face frame; returns unit vectors [n, 192]."""
         (embeddings,) = self._network(faces)
         return np.asarray(embeddings, np.float32)
 
 
-def recognizer_graph(models: Path) -> ModelProto:
-    """The recogniser with its crop and its normalisation: faces uint8 [n, 128, 128, 3] -> unit vectors [n, 192]."""
-    return graphs.recognizer_of_frames(models / RECOGNIZER, *recognizer_maps())
+def recognizer_graph(models: Path, side: int = FRAME_SIZE, crop: int = RECOGNIZER_SIZE) -> ModelProto:
+    """The recogniser with its crop and its normalisation: faces uint8 [n, side, side, 3] -> unit vectors [n, 192].
+
+    Args:
+        models: the directory with the network.
+        side: of the faces.
+        crop: side of the square that the network takes.
+    """
+    return graphs.recognizer_of_frames(models / NETWORKS["recognizer"], *recognizer_maps(side, crop))
 
 
 def similarity(embeddings: Floats, reference: Floats) -> list[float]:
@@ -259,18 +279,18 @@ def similarity_transform(source: NDArray[np.float64], target: NDArray[np.float64
 
 
 @cache
-def recognizer_maps(size: int = FRAME_SIZE) -> tuple[Floats, Floats]:
-    """The recogniser's crop as two matrices: `rows` [112, size] and `columns` [112, size], crop = rows @ x @ columns.T.
+def recognizer_maps(size: int = FRAME_SIZE, crop: int = RECOGNIZER_SIZE) -> tuple[Floats, Floats]:
+    """The recogniser's crop as two matrices: `rows` [crop, size] and `columns` [crop, size], rows @ x @ columns.T.
 
     Scale and shift come from the least-squares fit of the four points (the fit's rotation is below 0.1 degrees and left
     out). Each row samples bilinearly with the kernel widened when it shrinks; rows of zeros lie outside the frame.
     """
-    matrix = similarity_transform(RECOGNIZER_POINTS, FRAME_POINTS * size)
+    matrix = similarity_transform(RECOGNIZER_POINTS * (crop / RECOGNIZER_SIZE), FRAME_POINTS * size)
     scale = float(np.hypot(*matrix[:2, 0]))
-    centre = matrix[:, :2] @ np.full(2, RECOGNIZER_SIZE / 2) + matrix[:, 2]
+    centre = matrix[:, :2] @ np.full(2, crop / 2) + matrix[:, 2]
     maps = []
     for axis in (1, 0):
-        positions = centre[axis] + (np.arange(RECOGNIZER_SIZE) + 0.5 - RECOGNIZER_SIZE / 2) * scale - 0.5
+        positions = centre[axis] + (np.arange(crop) + 0.5 - crop / 2) * scale - 0.5
         distance = np.abs(positions[:, None] - np.arange(size)[None, :]) / max(scale, 1.0)
         weights = np.maximum(0, 1 - distance)
         inside = (positions > -0.5) & (positions < size - 0.5)

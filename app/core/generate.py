@@ -7,16 +7,28 @@ numbers in [-1, 1]. Control 0 is the most faithful redrawing, and the farther fr
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from app.core.faces import FRAME_SIZE, Bytes, Floats, Recognizer, recognizer_graph
+from app.core.faces import FRAME_SIZE, RECOGNIZER_SIZE, Bytes, Floats, Recognizer, recognizer_graph
 from app.runtime import graphs
 from app.runtime.manifest import NETWORKS
 from app.runtime.sessions import Device, Network, wants_cuda
 
 IDENTITY_SIZE = 70
 CONTROL_SIZE = 10
+
+
+class Sizes(NamedTuple):
+    """Sides of squares in pixels: the face that the encoder sees, the picture drawn, and what the recogniser sees."""
+
+    frame: int = FRAME_SIZE
+    image: int = FRAME_SIZE
+    crop: int = RECOGNIZER_SIZE
+
+
+DEFAULT_SIZES = Sizes()
 
 
 class Generator:
@@ -28,6 +40,7 @@ class Generator:
         decoder: which of the decoder's files.
         half: whether its convolutions compute in float16.
         encoder_threads: as `threads`, for the encoder alone; by default the same.
+        sizes: of what the networks take and give, as the manifest has them.
     """
 
     def __init__(
@@ -35,31 +48,33 @@ class Generator:
         models: Path,
         device: Device = "auto",
         threads: int = 0,
-        decoder: str = "decoder.onnx",
+        decoder: str = NETWORKS["decoder"],
         half: bool = False,
         encoder_threads: int | None = None,
+        sizes: Sizes = DEFAULT_SIZES,
     ) -> None:
-        recognizer = recognizer_graph(models)
+        self._sizes = sizes
 
-        def joined(name: str, threads: int, half: bool = False) -> Network:
+        def joined(name: str, side: int, threads: int, half: bool = False) -> Network:
             path = models / name
-            graph = graphs.scored(path, recognizer, "image", half)
+            graph = graphs.scored(path, recognizer_graph(models, side, sizes.crop), graphs.IMAGE, half)
             return Network(path, device, threads, graphs.serialized(graph, wants_cuda(device)))
 
-        self.encoder = joined("encoder.onnx", threads if encoder_threads is None else encoder_threads)
-        self.decoder = joined(decoder, threads, half)
-        self.recognizer = Recognizer(models, device, threads)
+        alone = threads if encoder_threads is None else encoder_threads
+        self.encoder = joined(NETWORKS["encoder"], sizes.frame, alone)
+        self.decoder = joined(decoder, sizes.image, threads, half)
+        self.recognizer = Recognizer(models, device, threads, sizes.frame, sizes.crop)
         # ONNX Runtime computes a single row in another order. Rounded to int8 its last digits become levels of a pixel,
         # and what a face looks like must not depend on whether others were drawn with it.
         self._never_alone = decoder == NETWORKS["decoder_int8"]
 
     def encode(self, faces: Bytes) -> tuple[Floats, Floats]:
-        """Faces [n, 128, 128, 3] uint8 in the face frame -> identities [n, 70], embeddings [n, 192] of unit length."""
+        """Faces [n, f, f, 3] uint8 in the face frame -> identities [n, 70], embeddings [n, 192] of unit length."""
         identities, embeddings = self.encoder(faces)
         return np.asarray(identities, np.float32), np.asarray(embeddings, np.float32)
 
     def decode(self, identities: Floats, controls: Floats) -> tuple[Bytes, Floats]:
-        """Identities [n, 70] and controls [n, 10] -> images [n, 128, 128, 3] uint8, their embeddings [n, 192]."""
+        """Identities [n, 70] and controls [n, 10] -> images [n, s, s, 3] uint8, their embeddings [n, 192]."""
         count = len(identities)
         if self._never_alone and count == 1:
             identities, controls = np.repeat(identities, 2, 0), np.repeat(controls, 2, 0)
@@ -69,7 +84,7 @@ class Generator:
     def warm(self, sizes: tuple[int, ...]) -> None:
         """Run every network once at each batch size, so that no request pays for it."""
         for size in sizes:
-            identities, _ = self.encode(np.zeros((size, FRAME_SIZE, FRAME_SIZE, 3), np.uint8))
+            identities, _ = self.encode(np.zeros((size, self._sizes.frame, self._sizes.frame, 3), np.uint8))
             self.decode(identities, np.zeros((size, CONTROL_SIZE), np.float32))
 
 

@@ -6,18 +6,18 @@ An engine is used as a whole: a request that began with one finishes with it, ev
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
-from app.core.faces import FRAME_SIZE, Detector
-from app.core.generate import CONTROL_SIZE, IDENTITY_SIZE, Generator
+from app.core.faces import Detector
+from app.core.generate import CONTROL_SIZE, IDENTITY_SIZE, Generator, Sizes
 from app.errors import ModelsInvalid, NotReady, ProviderUnavailable
 from app.runtime.batching import Batcher
-from app.runtime.graphs import EMBEDDING
-from app.runtime.manifest import CARD, NETWORKS, Manifest, read_manifest
-from app.runtime.sessions import Network, cores, multiplies_bytes, wants_cuda
+from app.runtime.manifest import CARD, FILE, NETWORKS, Manifest, read_manifest
+from app.runtime.sessions import cores, multiplies_bytes, wants_cuda
+from app.runtime.signatures import check_signatures
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
 
@@ -27,23 +27,19 @@ GPU_BATCHES = (1, 4, 16, 64)
 ENCODER_THREADS = 2
 """On a CPU, at most. Two take three quarters of the time of one, and a sixteenth more of the cores."""
 
-FRAME, IDENTITY, CONTROL = (FRAME_SIZE, FRAME_SIZE, 3), (IDENTITY_SIZE,), (CONTROL_SIZE,)
-
-Rows = Mapping[str, tuple[int, ...]]
-"""Shapes of tensors by name, the batch left out."""
-
 
 class Engine:
     """A verified model directory, ready to compute.
 
     Attributes:
         manifest: what the directory says about itself.
+        sizes: f of the faces that are taken, s of the pictures that are drawn, and the recogniser's crop.
         card: the model card, Markdown.
         precision: how the decoder computes.
         detector: finds faces; to be called in a thread.
-        encoder: batcher, faces [n, 128, 128, 3] -> identities [n, 70], embeddings [n, 192].
-        decoder: batcher, identities [n, 70], controls [n, 10] -> images [n, 128, 128, 3], embeddings [n, 192].
-        recognizer: batcher, faces [n, 128, 128, 3] -> embeddings [n, 192].
+        encoder: batcher, faces [n, f, f, 3] -> identities [n, 70], embeddings [n, 192].
+        decoder: batcher, identities [n, 70], controls [n, 10] -> images [n, s, s, 3], embeddings [n, 192].
+        recognizer: batcher, faces [n, f, f, 3] -> embeddings [n, 192].
     """
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
@@ -58,7 +54,10 @@ class Engine:
         self.manifest: Manifest = read_manifest(models)
         card = models / CARD
         self.card = card.read_text(encoding="utf-8") if card.exists() else ""
+        self.sizes = Sizes(self.manifest.frame_size, self.manifest.image_size, self.manifest.crop_size)
         try:
+            _check_contract(models, self.manifest)
+            check_signatures(models, self.manifest)
             # Detection runs in the image threads, several at a time, so each takes one core.
             self.detector = Detector(models, settings.device, threads=1)
             role = decoder_role(settings, self.manifest)
@@ -68,9 +67,7 @@ class Engine:
             # request has one face to encode, and nothing else for the other cores meanwhile.
             threads = settings.threads or max(1, cores() // settings.workers)
             together = min(threads, ENCODER_THREADS)
-            self.generator = Generator(models, settings.device, 1, NETWORKS[role], half, together)
-            _check_tensors(self.generator.encoder, {"image": FRAME}, {"identity": IDENTITY})
-            _check_tensors(self.generator.decoder, {"identity": IDENTITY, "control": CONTROL}, {"image": FRAME})
+            self.generator = Generator(models, settings.device, 1, NETWORKS[role], half, together, self.sizes)
             gpu = self.device == "cuda"
             sizes = settings.batch_sizes or (GPU_BATCHES if gpu else CPU_BATCHES)
             # A batch uses one core, or the whole GPU.
@@ -211,9 +208,8 @@ def decoder_role(settings: Settings, manifest: Manifest) -> Literal["decoder", "
     return "decoder_int8" if fast else "decoder"
 
 
-def _check_tensors(network: Network, inputs: Rows, outputs: Rows) -> None:
-    """Check the tensors of a network, which may be an export of something else."""
-    given = {name: shape for name, shape in network.outputs.items() if name != EMBEDDING}
-    for kind, expected, found in (("input", inputs, network.inputs), ("output", outputs, given)):
-        if {name: shape[1:] for name, shape in found.items()} != expected or list(found) != list(expected):
-            raise ModelsInvalid(f"{network.path}: its {kind}s are {found}, but a batch of {expected} is needed")
+def _check_contract(models: Path, manifest: Manifest) -> None:
+    """Check the sizes that are part of the API: clients send controls and keep identities."""
+    for name, needed in (("identity_size", IDENTITY_SIZE), ("control_size", CONTROL_SIZE)):
+        if (found := getattr(manifest, name)) != needed:
+            raise ModelsInvalid(f"{models / FILE}: {name} is {found}, but the API has {needed}")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.core.computation import Computation, ImageThreads
-from app.core.faces import FRAME_SIZE, Face, similarity
+from app.core.faces import Face, similarity
 from app.core.generate import CONTROL_SIZE
 from app.core.models import Engine, ModelsInForce
 from app.core.parameters import (
@@ -122,7 +122,7 @@ class Service:
         computation = self._begin()
         engine, deadline = computation.engine, computation.deadline
         await computation.in_thread(engine.detector.warm)
-        frames = np.zeros((1, FRAME_SIZE, FRAME_SIZE, 3), np.uint8)
+        frames = np.zeros((1, engine.sizes.frame, engine.sizes.frame, 3), np.uint8)
         identities, _ = await engine.encoder.run(frames, deadline=deadline)
         await engine.decoder.run(identities, NEUTRAL, deadline=deadline)
         await engine.recognizer.run(frames, deadline=deadline)

@@ -10,14 +10,14 @@ from typing import Literal
 import numpy as np
 
 from app.core.computation import Computation
-from app.core.faces import FRAME_POINTS, FRAME_SIZE, Bytes, Face, Floats, align
+from app.core.faces import FRAME_POINTS, Bytes, Face, Floats, align
 from app.core.images import read_photo
 from app.errors import FaceNotFound, FaceTooSmall, NoFace
 
 FaceChoice = Literal["largest", "all"] | int
 
-FRAME_EYE_DISTANCE = float(np.linalg.norm(FRAME_POINTS[1] - FRAME_POINTS[0])) * FRAME_SIZE
-"""Distance between the eyes in the face frame, in its pixels."""
+FRAME_EYE_DISTANCE = float(np.linalg.norm(FRAME_POINTS[1] - FRAME_POINTS[0]))
+"""Distance between the eyes in the face frame, in units of its side."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Aligned:
-    """A face that was found, and its pixels [128, 128, 3] in the face frame."""
+    """A face that was found, and its pixels [f, f, 3] in the face frame."""
 
     photo: str
     index: int
@@ -69,7 +69,7 @@ async def find_subjects(computation: Computation, photo: bytes, choice: FaceChoi
 
 def locate(computation: Computation, data: bytes, choice: FaceChoice) -> list[Aligned]:
     """Decode a photograph, find its faces, and cut the chosen ones out; to be called in a thread."""
-    most = computation.settings.max_pixels
+    most, side = computation.settings.max_pixels, computation.engine.sizes.frame
     with computation.stage("read"):
         digest = hashlib.sha256(data).hexdigest()
         photo = read_photo(data, most)
@@ -77,13 +77,13 @@ def locate(computation: Computation, data: bytes, choice: FaceChoice) -> list[Al
         found = list(enumerate(computation.engine.detector(photo.image, thorough=choice != "largest")))
     large = _large_enough(_chosen(found, choice), computation.settings.min_eye_distance, photo.scale)
     image, factor = photo.image, photo.scale
-    if factor > 1 and min(face.eye_distance for _, face in large) < FRAME_EYE_DISTANCE:
+    if factor > 1 and min(face.eye_distance for _, face in large) < FRAME_EYE_DISTANCE * side:
         # Decoded at a fraction of its size, the face would have fewer pixels than the face frame shows.
         with computation.stage("read"):
             image, factor = read_photo(data, most, reduced=False).image, 1.0
     with computation.stage("align"):
         return [
-            Aligned(digest, index, face.scaled(photo.scale), align(image, face.scaled(photo.scale / factor)))
+            Aligned(digest, index, face.scaled(photo.scale), align(image, face.scaled(photo.scale / factor), side))
             for index, face in large
         ]
 

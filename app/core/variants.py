@@ -33,7 +33,7 @@ class Variant:
         control: the 10 numbers that made it.
         similarity: cosine of the recogniser to the source.
         in_band: whether that lies in the band asked for, else in the model's look-alike band.
-        pixels: [128, 128, 3] uint8.
+        pixels: [s, s, 3] uint8.
     """
 
     index: int

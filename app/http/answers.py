@@ -16,7 +16,7 @@ from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
-from app.core.faces import FRAME_SIZE, Face
+from app.core.faces import Face
 from app.core.generate import floats
 from app.core.images import Format
 from app.core.models import Engine
@@ -133,8 +133,8 @@ def shown(variant: Variant, data: bytes, media_type: str) -> schemas.Variant:
         similarity=variant.similarity,
         in_band=variant.in_band,
         media_type=media_type,
-        width=FRAME_SIZE,
-        height=FRAME_SIZE,
+        width=variant.pixels.shape[1],
+        height=variant.pixels.shape[0],
         # Standard base64; pydantic's own would be the URL-safe alphabet, which many clients misread.
         image=base64.b64encode(data).decode(),
     )

@@ -223,7 +223,13 @@ class ModelAnswer(_Answer):
     """How the decoder computes: float32, float16 or int8."""
 
     frame_size: int
-    """Side of every image in pixels."""
+    """Side in pixels of the face that the encoder sees."""
+
+    image_size: int
+    """Side in pixels of every image that is drawn."""
+
+    crop_size: int
+    """Side in pixels of the square that the recogniser sees."""
 
     identity_size: int
     control_size: int

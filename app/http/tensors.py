@@ -6,20 +6,18 @@ batchers as every other request.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.core.faces import EMBEDDING_SIZE, FRAME_SIZE
-from app.core.generate import CONTROL_SIZE, IDENTITY_SIZE
+from app.core.faces import EMBEDDING_SIZE
+from app.core.generate import CONTROL_SIZE, IDENTITY_SIZE, Sizes
 from app.core.models import Engine
 from app.core.parameters import MAX_VARIANTS
-from app.core.service import Service
 from app.errors import TensorInvalid
-from app.runtime.batching import Batcher
+from app.runtime.batching import Batcher, Gate
 
 Datatype = Literal["UINT8", "FP32"]
 Tensors = dict[str, NDArray[Any]]
@@ -110,54 +108,46 @@ class TensorModel:
         return _named(self.outputs, name, f"model '{self.name}' has no output")
 
 
-_FRAME = (FRAME_SIZE, FRAME_SIZE, 3)
 _PLACE = "RGB, eyes at (0.298, 0.2825) and (0.702, 0.2825), mouth centre at (0.5, 0.7325) of the side"
-_FACE = Tensor("image", "UINT8", _FRAME, f"faces in the face frame: {_PLACE}")
 _IDENTITY_MEANING = "identity latents"
 
-MODELS: Mapping[str, TensorModel] = {
-    model.name: model
-    for model in (
-        TensorModel(
-            "encoder",
-            "faces in the face frame to identity latents",
-            (_FACE,),
-            (Tensor("identity", "FP32", (IDENTITY_SIZE,), _IDENTITY_MEANING),),
-        ),
+NAMES = ("encoder", "decoder", "recognizer")
+"""The networks that can be called."""
+
+
+def tensor_models(sizes: Sizes) -> dict[str, TensorModel]:
+    """The networks by name, for a model of these sizes."""
+    face = Tensor("image", "UINT8", (sizes.frame, sizes.frame, 3), f"faces in the face frame: {_PLACE}")
+    drawn = Tensor("image", "UINT8", (sizes.image, sizes.image, 3), f"synthetic faces in the face frame: {_PLACE}")
+    identity = Tensor("identity", "FP32", (IDENTITY_SIZE,), _IDENTITY_MEANING)
+    control_meaning = "control vectors; 0 is the most faithful redrawing"
+    control = Tensor("control", "FP32", (CONTROL_SIZE,), control_meaning, bound=1)
+    embedding_meaning = "unit vectors; the dot product of two is their similarity, as thresholds and answers have it"
+    embedding = Tensor("embedding", "FP32", (EMBEDDING_SIZE,), embedding_meaning)
+    models = (
+        TensorModel("encoder", "faces in the face frame to identity latents", (face,), (identity,)),
         TensorModel(
             "decoder",
             "identity latents and control vectors to synthetic faces in the face frame",
-            (
-                Tensor("identity", "FP32", (IDENTITY_SIZE,), _IDENTITY_MEANING, bound=100),
-                Tensor(
-                    "control", "FP32", (CONTROL_SIZE,), "control vectors; 0 is the most faithful redrawing", bound=1
-                ),
-            ),
-            (Tensor("image", "UINT8", _FRAME, f"synthetic faces in the face frame: {_PLACE}"),),
+            (replace(identity, bound=100), control),
+            (drawn,),
         ),
         TensorModel(
             "recognizer",
             "faces in the face frame (not the recogniser's own crop) to embeddings of unit length",
-            (_FACE,),
-            (
-                Tensor(
-                    "embedding",
-                    "FP32",
-                    (EMBEDDING_SIZE,),
-                    "unit vectors; the dot product of two is their similarity, as thresholds and answers have it",
-                ),
-            ),
+            (face,),
+            (embedding,),
         ),
     )
-}
+    return dict(zip(NAMES, models, strict=True))
 
 
-async def infer(service: Service, model: TensorModel, tensors: Tensors, deadline: float) -> tuple[Engine, Tensors]:
-    """Compute the outputs of a network from its inputs; returns the engine that did it, and all outputs.
+async def infer(gate: Gate, engine: Engine, model: TensorModel, tensors: Tensors, deadline: float) -> Tensors:
+    """Compute the outputs of a network from its inputs.
 
     Raises:
         TensorInvalid: an input is missing, or they differ in rows, or values are out of range.
-        NotReady, Overloaded, DeadlineExceeded, ComputationFailed: the service could not.
+        Overloaded, DeadlineExceeded, ComputationFailed: the service could not.
     """
     rows = []
     for tensor in model.inputs:
@@ -169,11 +159,10 @@ async def infer(service: Service, model: TensorModel, tensors: Tensors, deadline
     counts = {len(row) for row in rows}
     if len(counts) > 1:
         raise TensorInvalid(f"all inputs need the same number of rows, not {sorted(counts)}")
-    engine = service.engine
-    with service.gate.hold(counts.pop()):
+    with gate.hold(counts.pop()):
         # A batcher may compute more than the network's own outputs: they come first.
         outputs = await model.batcher(engine).run(*rows, deadline=deadline)
-    return engine, {tensor.name: values for tensor, values in zip(model.outputs, outputs, strict=False)}
+    return {tensor.name: values for tensor, values in zip(model.outputs, outputs, strict=False)}
 
 
 def _named(tensors: tuple[Tensor, ...], name: str, without: str) -> Tensor:

@@ -80,7 +80,16 @@ class Manifest(BaseModel):
     name: str
     version: str
     created: str
-    frame_size: Literal[128]
+
+    frame_size: int = Field(128, ge=32, le=1024)
+    """Side of the square in which the encoder sees a face, in pixels."""
+
+    image_size: int = Field(128, ge=32, le=1024)
+    """Side of the pictures that the decoder draws."""
+
+    crop_size: int = Field(112, ge=32, le=1024)
+    """Side of the square that the recogniser sees of either."""
+
     identity_size: int = Field(ge=1)
     control_size: int = Field(ge=1)
     files: dict[Role, NetworkFile]

@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from app.core.faces import FRAME_POINTS, FRAME_SIZE, RECOGNIZER
+from app.core.faces import FRAME_POINTS, FRAME_SIZE
+from app.runtime.manifest import NETWORKS
 from model_export.networks.generator import mixed_precision
 from model_export.networks.pretrained import DlibRecognizer, FrozenRecognizer, PerceptualFeatures
 from model_export.training import losses
@@ -57,7 +58,7 @@ def open_judges(config: TrainConfig, models: Path, files: Mapping[str, Path], ba
     Raises:
         ValueError: one has no file, or a file is of none.
     """
-    files = {**files, SERVICE: models / RECOGNIZER}
+    files = {**files, SERVICE: models / NETWORKS["recognizer"]}
     names = [each.name for each in config.recognizers]
     for missing in [name for name in names if name not in files]:
         raise ValueError(f"the run is judged by {missing!r} as well: name its file, --recognizer {missing}=FILE")

@@ -24,7 +24,7 @@ from app.http.inference_protocol import (
     write_answer,
 )
 from app.http.problems import refuse
-from app.http.tensors import MAX_ROWS, MODELS, Tensor, TensorModel, infer
+from app.http.tensors import MAX_ROWS, NAMES, Tensor, infer, tensor_models
 
 SERVER = "lookalike"
 
@@ -197,7 +197,7 @@ async def get_server_ready(readiness: Readiness) -> Ready:
 )
 async def get_model_metadata(request: Request, service: Service) -> ModelMetadata:
     """Its version, and the name, datatype and shape of its tensors."""
-    model = _model(request, service)
+    model = tensor_models(service.engine.sizes)[_name(request, service)]
     return ModelMetadata(
         name=model.name,
         versions=[_version(service)],
@@ -224,9 +224,9 @@ async def get_model_metadata(request: Request, service: Service) -> ModelMetadat
 )
 async def get_model_ready(request: Request, service: Service, readiness: Readiness) -> Ready:
     """Whether the network is warm and requests are taken."""
-    model = _model(request, service)
+    name = _name(request, service)
     _check(readiness)
-    return Ready(name=model.name, ready=True)
+    return Ready(name=name, ready=True)
 
 
 @router.post("/models/{model_name}/infer", operation_id="infer", openapi_extra=_tensors("model_name"), **INFER)
@@ -241,7 +241,7 @@ async def infer_model(request: Request, service: Service, charge: Charge) -> Res
 
     Rows of many requests share batches, those of the other addresses included.
     """
-    model = _model(request, service)
+    name = _name(request, service)
     refuse_if_full(service.gate)
     body = await request.body()
     encoding = request.headers.get("content-encoding", "").strip().lower()
@@ -249,12 +249,14 @@ async def infer_model(request: Request, service: Service, charge: Charge) -> Res
 
     async def answer() -> Response:
         deadline = asyncio.get_running_loop().time() + service.settings.deadline
+        engine = service.engine
+        model = tensor_models(engine.sizes)[name]
         inference = await service.threads.run(
             lambda: read_inference(model, inflate(body, encoding, service.settings.max_bytes), json_length), deadline
         )
         rows = max((tensor.shape[0] for tensor in inference.tensors.values() if tensor.ndim), default=1)
         await charge(min(rows, MAX_ROWS))
-        engine, tensors = await infer(service, model, inference.tensors, deadline)
+        tensors = await infer(service.gate, engine, model, inference.tensors, deadline)
         content, headers = await service.threads.run(
             lambda: write_answer(model.name, engine.manifest.version, inference, tensors), deadline
         )
@@ -263,14 +265,15 @@ async def infer_model(request: Request, service: Service, charge: Charge) -> Res
     return await while_connected(request, answer())
 
 
-def _model(request: Request, service: Service) -> TensorModel:
+def _name(request: Request, service: Service) -> str:
     # Taken by hand, since a declared parameter would bring the framework's own 422 into the documentation.
-    name, version = request.path_params["model_name"], request.path_params.get("model_version")
-    if name not in MODELS:
-        raise refuse(404, f"There is no model of this name; there are {', '.join(MODELS)}.")
+    name: str = request.path_params["model_name"]
+    version = request.path_params.get("model_version")
+    if name not in NAMES:
+        raise refuse(404, f"There is no model of this name; there are {', '.join(NAMES)}.")
     if version is not None and version != _version(service):
         raise refuse(404, f"There is no such version of model '{name}'; there is {_version(service)}.")
-    return MODELS[name]
+    return name
 
 
 def _version(service: Service) -> str:

@@ -11,6 +11,8 @@ from app.http.negotiation import JSON, choose
 
 router = APIRouter(tags=["model"])
 
+SIZES = ("frame_size", "image_size", "crop_size", "identity_size", "control_size")
+
 
 @router.get(
     "/v1/model",
@@ -25,9 +27,7 @@ async def get_model(request: Request, service: Service) -> Response:
     engine = service.engine
     manifest = engine.manifest
     content = schemas.ModelAnswer(
-        **manifest.model_dump(
-            include={"name", "version", "created", "frame_size", "identity_size", "control_size", "metrics", "training"}
-        ),
+        **manifest.model_dump(include={*schemas.ModelName.model_fields, "created", *SIZES, "metrics", "training"}),
         device=engine.device,
         precision=engine.precision,
         controls=[

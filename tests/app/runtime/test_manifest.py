@@ -49,7 +49,8 @@ def test_a_missing_manifest_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"frame_size": 64}, "frame_size"),
+        ({"frame_size": 0}, "frame_size"),
+        ({"image_size": "large"}, "image_size"),
         ({"controls": []}, "names 0 controls"),
         ({"files": {}}, "files lacks encoder"),
         (
