@@ -6,7 +6,7 @@
     │   ├── NoFace, FaceNotFound, FaceTooSmall
     │   └── Refused             an entry of a folder or an archive
     ├── CannotBeAsked           other parameters are needed
-    │   └── UnknownControl, TensorInvalid, BandEmpty
+    │   └── UnknownControl, ReferenceInvalid, TensorInvalid, BandEmpty
     ├── Unavailable             the same again, later, may do
     │   └── NotReady, Overloaded, DeadlineExceeded, ComputationFailed
     └── CannotStart             the operator has something to put right
@@ -57,6 +57,10 @@ class CannotBeAsked(LookalikeError):
 
 class UnknownControl(CannotBeAsked):
     """No control has this name."""
+
+
+class ReferenceInvalid(CannotBeAsked):
+    """What was given as the reference of a photograph is none, or another recogniser's."""
 
 
 class TensorInvalid(CannotBeAsked):

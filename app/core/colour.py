@@ -1,4 +1,4 @@
-"""Pictures of any depth and colour model as RGB of 8 bits, as a viewer shows them on an sRGB screen."""
+"""Colour: pictures of any depth and model as RGB of 8 bits, as a viewer shows them on an sRGB screen; and grey."""
 
 from __future__ import annotations
 
@@ -7,13 +7,21 @@ import logging
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageCms
+
+Bytes = NDArray[np.uint8]
 
 MAX_PROFILE = 2**22
 """Bytes of an ICC profile that is still looked at; those of printers take up to two million."""
 
 RANGES = (1.0, 255.0, 65535.0, 2.0**32 - 1)
 """What white may be in pictures of floats or wide integers, which do not say: the least of these that none exceeds."""
+
+GREY_SPREAD = 6.0
+"""Levels of 255 by which the channels of a block of a grey picture may differ."""
+
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 SRGB = ImageCms.createProfile("sRGB")
 
@@ -37,6 +45,22 @@ def as_shown(image: Image.Image) -> Image.Image:
     if alpha is not None:
         shown = Image.composite(shown, Image.new("RGB", shown.size, "white"), alpha)
     return shown
+
+
+def is_grey(face: Bytes) -> bool:
+    """Whether a picture [h, w, 3] has no colour, but for what JPEG or a camera adds to grey.
+
+    Blocks of 8 x 8 are averaged, in which noise and the errors of compression cancel. A tint, as of sepia, is a colour.
+    """
+    height, width = (side // 8 * 8 for side in face.shape[:2])
+    blocks = face[:height, :width].reshape(height // 8, 8, width // 8, 8, 3).mean((1, 3))
+    return float(np.ptp(blocks, axis=-1).max()) <= GREY_SPREAD
+
+
+def desaturated(pixels: Bytes) -> Bytes:
+    """Pictures [..., 3] in grey, in three equal channels: their luma (ITU-R BT.601), as JPEG has it."""
+    luma = np.rint(pixels @ LUMA).astype(np.uint8)
+    return np.repeat(luma[..., None], 3, axis=-1)
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

@@ -40,7 +40,8 @@ MIN_SCORE = 0.6
 SURE_SCORE = 0.7
 """What a face must score that was found in a part of the picture: many looks are many chances to be wrong."""
 MIN_OVERLAP = 0.3
-MAX_FACES = 64
+MAX_FACES = 256
+"""Faces of a picture that are told apart; of more some are not looked for."""
 CLOSEST_LOOK = 160
 """Least side in pixels of the squares of a thorough search: smaller ones would hold faces too small to use."""
 SECOND_LOOK = 3.5
@@ -116,15 +117,20 @@ class Detector:
     def __call__(self, image: Image.Image, thorough: bool = False) -> list[Face]:
         """Find the faces of an RGB picture, largest first; at most `MAX_FACES`.
 
-        The largest is found at once. Small ones beside it need a `thorough` search, of up to 58 looks more.
+        The largest is found at once. Small ones beside it need a `thorough` search, of up to 58 looks more; so does one
+        that is small and alone, which is then looked for in any case.
         """
-        firsts = [(face, MIN_SCORE) for face in self.first_look(image)]
-        if thorough:
+        faces: list[Face] = []
+        self._confirm(image, self.first_look(image), MIN_SCORE, faces)
+        if thorough or not faces:
             # After those that the whole picture showed: the largest is cut the same however it was asked for.
             closer = sorted(self._closer(image), key=lambda face: face.area, reverse=True)
-            firsts += [(face, SURE_SCORE) for face in closer]
-        faces: list[Face] = []
-        for first, score in firsts:
+            self._confirm(image, closer, SURE_SCORE, faces)
+        return sorted(faces, key=lambda face: face.area, reverse=True)
+
+    def _confirm(self, image: Image.Image, firsts: list[Face], score: float, faces: list[Face]) -> None:
+        """Add to `faces` those of a first look that a second one confirms."""
+        for first in firsts:
             if len(faces) == MAX_FACES:
                 break
             if any(_same(first, known) for known in faces):
@@ -132,7 +138,6 @@ class Detector:
             face = self._second_look(image, first)
             if face and face.score >= score and not any(_same(face, other) for other in faces):
                 faces.append(face)
-        return sorted(faces, key=lambda face: face.area, reverse=True)
 
     def first_look(self, image: Image.Image) -> list[Face]:
         """What looks like a face in the picture as a whole, largest first; key points are rough."""

@@ -64,6 +64,8 @@ class Generator:
         self.encoder = joined(NETWORKS["encoder"], sizes.frame, alone)
         self.decoder = joined(decoder, sizes.image, threads, half)
         self.recognizer = Recognizer(models, device, threads, sizes.frame, sizes.crop)
+        same = sizes.image == sizes.frame
+        self.judge = self.recognizer if same else Recognizer(models, device, threads, sizes.image, sizes.crop)
         # ONNX Runtime computes a single row in another order. Rounded to int8 its last digits become levels of a pixel,
         # and what a face looks like must not depend on whether others were drawn with it.
         self._never_alone = decoder == NETWORKS["decoder_int8"]

@@ -40,6 +40,7 @@ class Engine:
         encoder: batcher, faces [n, f, f, 3] -> identities [n, 70], embeddings [n, 192].
         decoder: batcher, identities [n, 70], controls [n, 10] -> images [n, s, s, 3], embeddings [n, 192].
         recognizer: batcher, faces [n, f, f, 3] -> embeddings [n, 192].
+        judge: batcher, pictures [n, s, s, 3] as they are drawn -> embeddings [n, 192].
     """
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
@@ -94,7 +95,10 @@ class Engine:
         self.encoder = batcher("encoder", self.generator.encode)
         self.decoder = batcher("decoder", self.generator.decode)
         self.recognizer = batcher("recognizer", lambda faces: (self.generator.recognizer(faces),))
-        self._batchers = (self.encoder, self.decoder, self.recognizer)
+        self.judge = self.recognizer
+        if self.generator.judge is not self.generator.recognizer:
+            self.judge = batcher("judge", lambda faces: (self.generator.judge(faces),))
+        self._batchers = {self.encoder, self.decoder, self.recognizer, self.judge}
         metrics.model(self.manifest.name, self.manifest.version, self.device)
 
     @property

@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidat
 
 from app.core.generate import CONTROL_SIZE, IDENTITY_SIZE
 from app.core.images import Format
+from app.core.reference import MAX_LENGTH
 
 MAX_VARIANTS = 64
 
@@ -185,6 +186,10 @@ class RenderRequest(SamplingParameters):
 
     identity: Identity
     """The identity latent of a face, as `/v1/identities` gives it."""
+
+    reference: str | None = Field(None, max_length=MAX_LENGTH)
+    """The photograph to measure similarity against, as `/v1/identities` and `/v1/variants` give it with the identity;
+    without it similarity is to the most faithful redrawing, which is another thing."""
 
     @field_validator("controls", mode="before")
     @classmethod

@@ -7,7 +7,7 @@ Nothing of a photograph is kept once its answer is made.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -24,10 +24,11 @@ from app.core.parameters import (
     SweepParameters,
     VariantsParameters,
 )
+from app.core.reference import Reference, read_reference
 from app.core.selftest import SelfTest
-from app.core.subjects import Subject, find_subjects
+from app.core.subjects import Subject, Subjects, find_subject, find_subjects
 from app.core.variants import Variants, sampled, swept
-from app.errors import UnknownControl
+from app.errors import PhotographUnusable, UnknownControl
 from app.runtime.batching import Gate
 from app.runtime.manifest import Manifest
 from app.settings import Settings
@@ -127,12 +128,12 @@ class Service:
         await engine.decoder.run(identities, NEUTRAL, deadline=deadline)
         await engine.recognizer.run(frames, deadline=deadline)
 
-    async def identities(self, photo: bytes, parameters: IdentitiesParameters) -> tuple[str, Engine, list[Subject]]:
+    async def identities(self, photo: bytes, parameters: IdentitiesParameters) -> tuple[str, Engine, Subjects]:
         """The faces of a photograph as identity latents; returns the answer's id, the engine used, and the faces."""
         computation = self._begin()
         with self.gate.hold(1):
             subjects = await find_subjects(computation, photo, parameters.face)
-        return computation.answer_id(parameters, subjects[0].photo), computation.engine, subjects
+        return computation.answer_id(parameters, subjects.photo), computation.engine, subjects
 
     @asynccontextmanager
     async def variants(self, photo: bytes, parameters: VariantsParameters) -> AsyncIterator[Variants]:
@@ -144,20 +145,31 @@ class Service:
         """
         computation = self._begin()
         with self.gate.hold(parameters.images):
-            (subject,) = await find_subjects(computation, photo, parameters.face)
-            yield sampled(computation, parameters, subject.identity, subject.embedding, subject)
+            subject = await find_subject(computation, photo, parameters.face)
+            yield sampled(computation, parameters, subject.identity, subject.reference, subject)
 
     @asynccontextmanager
     async def render(self, request: RenderRequest) -> AsyncIterator[Variants]:
-        """Variants of an identity; their similarity is to its most faithful redrawing, control 0."""
+        """Variants of an identity.
+
+        Their similarity is to the photograph whose reference is given, else to the most faithful redrawing.
+
+        Raises:
+            ReferenceInvalid: what is given is none.
+            Overloaded, DeadlineExceeded, ComputationFailed: the service could not.
+        """
         computation = self._begin()
+        identity = np.asarray(request.identity, np.float32)
+        kept = read_reference(request.reference, computation.engine.manifest) if request.reference is not None else None
         with self.gate.hold(request.images):
-            identity = np.asarray(request.identity, np.float32)
+            if kept:
+                yield sampled(computation, request, identity, kept)
+                return
             with computation.stage("decode"):
                 _, embeddings = await computation.engine.decoder.run(
                     identity[None], NEUTRAL, deadline=computation.deadline
                 )
-            yield sampled(computation, request, identity, embeddings[0], None)
+            yield sampled(computation, request, identity, Reference(embeddings[0], grey=False), against="redrawing")
 
     @asynccontextmanager
     async def sweep(self, photo: bytes, parameters: SweepParameters) -> AsyncIterator[Variants]:
@@ -165,16 +177,16 @@ class Service:
         computation = self._begin()
         control = self.control_index(parameters.control)
         with self.gate.hold(parameters.steps):
-            (subject,) = await find_subjects(computation, photo, parameters.face)
+            subject = await find_subject(computation, photo, parameters.face)
             yield swept(computation, parameters, control, subject)
 
     async def compare(self, reference: bytes, probe: bytes, parameters: CompareParameters) -> Comparison:
         """How alike a recogniser finds the faces of two photographs."""
         computation = self._begin()
         with self.gate.hold(2):
-            (first,), (second,) = await asyncio.gather(
-                find_subjects(computation, reference, parameters.reference_face),
-                find_subjects(computation, probe, parameters.probe_face),
+            first, second = await asyncio.gather(
+                _named("reference", find_subject(computation, reference, parameters.reference_face)),
+                _named("probe", find_subject(computation, probe, parameters.probe_face)),
             )
         (score,) = similarity(first.embedding[None], second.embedding)
         answer = computation.answer_id(parameters, first.photo, second.photo)
@@ -197,3 +209,15 @@ class Service:
         """What a request that begins now computes with."""
         deadline = asyncio.get_running_loop().time() + self.settings.deadline
         return Computation(self.engine, self.settings, self.metrics, self.threads, deadline)
+
+
+async def _named(name: str, subject: Awaitable[Subject]) -> Subject:
+    """A face of one of several photographs; what is wrong with it says with which.
+
+    Raises:
+        PhotographUnusable: it will not do.
+    """
+    try:
+        return await subject
+    except PhotographUnusable as error:
+        raise type(error)(f"The {name}: {error}") from error

@@ -9,9 +9,12 @@ from typing import Literal
 
 import numpy as np
 
+from app.core.colour import is_grey
 from app.core.computation import Computation
 from app.core.faces import FRAME_POINTS, Bytes, Face, Floats, align
 from app.core.images import read_photo
+from app.core.parameters import MAX_VARIANTS
+from app.core.reference import Reference
 from app.errors import FaceNotFound, FaceTooSmall, NoFace
 
 FaceChoice = Literal["largest", "all"] | int
@@ -30,6 +33,7 @@ class Subject:
         face: where it was found, in pixels of the upright photograph.
         identity: [70].
         embedding: [192], of unit length.
+        grey: whether it has no colour.
     """
 
     photo: str
@@ -37,6 +41,30 @@ class Subject:
     face: Face
     identity: Floats
     embedding: Floats
+    grey: bool
+
+    @property
+    def reference(self) -> Reference:
+        """What may be kept of it."""
+        return Reference(self.embedding, self.grey)
+
+
+@dataclass(frozen=True)
+class Subjects:
+    """Faces of a photograph.
+
+    Attributes:
+        chosen: those that were asked for and can be used, largest first; at least one, at most `MAX_VARIANTS`.
+        found: how many faces the photograph has.
+    """
+
+    chosen: list[Subject]
+    found: int
+
+    @property
+    def photo(self) -> str:
+        """Digest of the photograph."""
+        return self.chosen[0].photo
 
 
 @dataclass(frozen=True)
@@ -49,26 +77,37 @@ class Aligned:
     pixels: Bytes
 
 
-async def find_subjects(computation: Computation, photo: bytes, choice: FaceChoice) -> list[Subject]:
+async def find_subjects(computation: Computation, photo: bytes, choice: FaceChoice) -> Subjects:
     """The chosen faces of a photograph, as the networks see them.
 
     Raises:
         NotAnImage, TooManyPixels, NoFace, FaceNotFound, FaceTooSmall: the photograph will not do.
         DeadlineExceeded, ComputationFailed: the service could not.
     """
-    aligned = await computation.in_thread(partial(locate, computation, photo, choice))
+    aligned, found = await computation.in_thread(partial(locate, computation, photo, choice))
     with computation.stage("encode"):
         identities, embeddings = await computation.engine.encoder.run(
             np.stack([item.pixels for item in aligned]), deadline=computation.deadline
         )
-    return [
-        Subject(item.photo, item.index, item.face, identity, embedding)
+    chosen = [
+        Subject(item.photo, item.index, item.face, identity, embedding, is_grey(item.pixels))
         for item, identity, embedding in zip(aligned, identities, embeddings, strict=True)
     ]
+    return Subjects(chosen, found)
 
 
-def locate(computation: Computation, data: bytes, choice: FaceChoice) -> list[Aligned]:
-    """Decode a photograph, find its faces, and cut the chosen ones out; to be called in a thread."""
+async def find_subject(computation: Computation, photo: bytes, choice: Literal["largest"] | int) -> Subject:
+    """The chosen face of a photograph; see `find_subjects`."""
+    (subject,) = (await find_subjects(computation, photo, choice)).chosen
+    return subject
+
+
+def locate(computation: Computation, data: bytes, choice: FaceChoice) -> tuple[list[Aligned], int]:
+    """Decode a photograph, find its faces, and cut the chosen ones out; to be called in a thread.
+
+    Returns:
+        Those that can be used, and how many faces there are in all.
+    """
     most, side = computation.settings.max_pixels, computation.engine.sizes.frame
     with computation.stage("read"):
         digest = hashlib.sha256(data).hexdigest()
@@ -82,10 +121,11 @@ def locate(computation: Computation, data: bytes, choice: FaceChoice) -> list[Al
         with computation.stage("read"):
             image, factor = read_photo(data, most, reduced=False).image, 1.0
     with computation.stage("align"):
-        return [
+        aligned = [
             Aligned(digest, index, face.scaled(photo.scale), align(image, face.scaled(photo.scale / factor), side))
             for index, face in large
         ]
+    return aligned, len(found)
 
 
 def _chosen(found: list[tuple[int, Face]], choice: FaceChoice) -> list[tuple[int, Face]]:
@@ -93,7 +133,7 @@ def _chosen(found: list[tuple[int, Face]], choice: FaceChoice) -> list[tuple[int
     if not found:
         raise NoFace("No face was found. Send a photograph in which a face is visible, upright and well lit.")
     if choice == "all":
-        return found
+        return found[:MAX_VARIANTS]
     if choice == "largest":
         return found[:1]
     if choice >= len(found):

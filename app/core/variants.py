@@ -7,11 +7,12 @@ import secrets
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 
 from app.core.band import BandSearch
+from app.core.colour import desaturated
 from app.core.computation import Computation
 from app.core.faces import Bytes, Floats, similarity
 from app.core.generate import floats, sample_controls, sweep_controls
@@ -19,8 +20,10 @@ from app.core.images import contact_sheet, write_image
 from app.core.models import Engine
 from app.core.parameters import PictureParameters, SamplingParameters, SweepParameters
 from app.core.provenance import Provenance
+from app.core.reference import Reference
 from app.core.subjects import Subject
 
+Against = Literal["photograph", "redrawing"]
 T = TypeVar("T")
 
 
@@ -54,6 +57,8 @@ class Variants:
         count: variants asked for; a search may find fewer.
         band: similarities between which `in_band` is true.
         search: how the search goes, where there is one.
+        against: what similarity is measured against: a photograph, or the most faithful redrawing of the identity.
+        grey: whether they are drawn without colour.
     """
 
     id: str
@@ -63,6 +68,8 @@ class Variants:
     count: int
     band: tuple[float, float]
     search: BandSearch | None
+    against: Against
+    grey: bool
     _picture: PictureParameters
     _identity: Floats
     _embedding: Floats
@@ -142,8 +149,18 @@ class Variants:
         while done < len(rows):
             with self.computation.stage("decode"):
                 images, embeddings = await anext(parts)
+            images, embeddings = await self._coloured(images, embeddings)
             yield self._controls[done : done + len(images)], images, embeddings
             done += len(images)
+
+    async def _coloured(self, images: Bytes, embeddings: Floats) -> tuple[Bytes, Floats]:
+        """Images as they will leave, and the embeddings of just these."""
+        if not self.grey:
+            return images, embeddings
+        images = desaturated(images)
+        with self.computation.stage("recognize"):
+            (embeddings,) = await self.engine.judge.run(images, deadline=self.computation.deadline)
+        return images, embeddings
 
     async def _searched(self, search: BandSearch) -> AsyncIterator[tuple[list[list[float]], Bytes, Floats]]:
         while not search.done:
@@ -153,6 +170,7 @@ class Variants:
                 images, embeddings = await self.engine.decoder.run(
                     identities, controls, deadline=self.computation.deadline
                 )
+            images, embeddings = await self._coloured(images, embeddings)
             # Judged as it will be reported, so that rounding cannot put a hit outside the band.
             hits = search.report(np.array(similarity(embeddings, self._embedding)))
             if hits.any():
@@ -163,8 +181,9 @@ def sampled(
     computation: Computation,
     parameters: SamplingParameters,
     identity: Floats,
-    embedding: Floats,
-    source: Subject | None,
+    reference: Reference,
+    source: Subject | None = None,
+    against: Against = "photograph",
 ) -> Variants:
     """Variants of an identity [70], under controls that are given, drawn at random, or searched for.
 
@@ -172,8 +191,9 @@ def sampled(
         computation: of the request.
         parameters: which controls, and how images are written.
         identity: what is redrawn.
-        embedding: [192], what similarity is to.
+        reference: what similarity is to, and whether that is grey.
         source: the face it comes from, where there was a photograph.
+        against: what the reference is of.
     """
     lookalike = computation.engine.manifest.thresholds.lookalike_band
     band, seed, search = lookalike, None, None
@@ -195,9 +215,11 @@ def sampled(
         count=parameters.images,
         band=band,
         search=search,
+        against=against,
+        grey=reference.grey,
         _picture=parameters,
         _identity=identity,
-        _embedding=embedding,
+        _embedding=reference.embedding,
         _controls=controls,
     )
 
@@ -220,6 +242,8 @@ def swept(computation: Computation, parameters: SweepParameters, control: int, s
         count=parameters.steps,
         band=computation.engine.manifest.thresholds.lookalike_band,
         search=None,
+        against="photograph",
+        grey=source.grey,
         _picture=parameters,
         _identity=source.identity,
         _embedding=source.embedding,

@@ -155,9 +155,14 @@ def found(face: Face) -> dict[str, Any]:
     }
 
 
-def source(subject: Subject) -> schemas.Source:
+def source(subject: Subject, engine: Engine) -> schemas.Source:
     """The face that variants were made of."""
-    return schemas.Source(**found(subject.face), identity=floats(subject.identity))
+    return schemas.Source(
+        **found(subject.face),
+        identity=floats(subject.identity),
+        reference=subject.reference.write(engine.manifest),
+        grey=subject.grey,
+    )
 
 
 def search(variants: Variants) -> schemas.Search | None:

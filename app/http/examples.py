@@ -14,6 +14,7 @@ Example = Any
 REQUEST_ID = "0b6e5c1fd1f54c3f9c2a7c52d1e3a8b4"
 MODEL = schemas.ModelName(name="lookalike", version="0.1.0")
 ANSWER_ID = "f2d9a4c07be1"
+REFERENCE = "AQCTn0Zx"
 JPEG = "/9j/4AAQSkZJRgABAQAAAQABAAD/2Q=="
 IDENTITY = [round(((7 * place) % 23 - 11) / 10, 1) for place in range(IDENTITY_SIZE)]
 CONTROL = [0.81, -0.35, 0.12, -0.94, 0.4, 0.07, -0.58, 0.66, -0.21, 0.3]
@@ -26,7 +27,7 @@ LANDMARKS = schemas.Landmarks(
     left_ear=(262.3, 117.4),
 )
 FACE = schemas.FoundFace(box=(176.4, 66.2, 274.8, 164.6), landmarks=LANDMARKS, detection_score=0.97)
-SOURCE = schemas.Source(**FACE.model_dump(), identity=IDENTITY)
+SOURCE = schemas.Source(**FACE.model_dump(), identity=IDENTITY, reference=REFERENCE, grey=False)
 VARIANT = schemas.Variant(
     index=0,
     control=CONTROL,
@@ -38,7 +39,9 @@ VARIANT = schemas.Variant(
     image=JPEG,
 )
 SEARCH = schemas.Search(similarity_min=0.4, similarity_max=0.74, wanted=1, found=1, tries=4)
-RENDERED = schemas.RenderAnswer(id=ANSWER_ID, model=MODEL, seed=7, search=SEARCH, variants=[VARIANT])
+RENDERED = schemas.RenderAnswer(
+    id=ANSWER_ID, model=MODEL, seed=7, search=SEARCH, measured_against="photograph", variants=[VARIANT]
+)
 
 FORMS: dict[str, Example] = {
     "/v1/variants": {"image": "(the file)", "count": 1, "seed": 7, "band": "lookalike"},
@@ -60,9 +63,11 @@ BODIES: dict[str, Example] = {
 ANSWERS: dict[str, BaseModel] = {
     "/v1/variants": schemas.VariantsAnswer(**RENDERED.model_dump(), source=SOURCE),
     "/v1/render": RENDERED,
-    "/v1/sweep": schemas.SweepAnswer(id=ANSWER_ID, model=MODEL, control=0, source=SOURCE, variants=[VARIANT]),
+    "/v1/sweep": schemas.SweepAnswer(
+        id=ANSWER_ID, model=MODEL, control=0, measured_against="photograph", source=SOURCE, variants=[VARIANT]
+    ),
     "/v1/identities": schemas.IdentitiesAnswer(
-        id=ANSWER_ID, model=MODEL, faces=[schemas.IdentityFace(**SOURCE.model_dump(), index=0)]
+        id=ANSWER_ID, model=MODEL, found=1, left_out=0, faces=[schemas.IdentityFace(**SOURCE.model_dump(), index=0)]
     ),
     "/v1/compare": schemas.CompareAnswer(
         id=ANSWER_ID,
@@ -97,6 +102,7 @@ DETAILS: dict[str, str] = {
     "face-not-found": "Face 3 was asked for; the last in this photograph is 1, the largest is 0.",
     "face-too-small": "The eyes are 9 pixels apart; at least 16 are needed. Send a larger or closer photograph.",
     "unknown-control": "There is no control 'hair'; there are age, skin tone, and eight more.",
+    "reference-invalid": "This is no reference, or not a whole one. Send it as it stood in the answer.",
     "band-empty": "Widen the band, or ask for JSON to see how the search went.",
     "too-many-requests": "64 images were asked for, and 12 of 1000 in 60 s are left. Try again in 9 s.",
     "not-ready": "The models are being loaded, or the service is going down.",

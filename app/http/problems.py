@@ -48,6 +48,7 @@ EXCEPTIONS: dict[type[Exception], Kind] = {
     errors.FaceNotFound: Kind(422, "face-not-found", "There is no face with this index"),
     errors.FaceTooSmall: Kind(422, "face-too-small", "The face is too small"),
     errors.UnknownControl: Kind(422, "unknown-control", "There is no such control"),
+    errors.ReferenceInvalid: Kind(422, "reference-invalid", "The reference cannot be used"),
     errors.TensorInvalid: BAD_REQUEST,
     errors.BandEmpty: BAND_EMPTY,
     errors.NotReady: NOT_READY,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -65,6 +65,12 @@ class Source(FoundFace):
     identity: Identity
     """Its identity latent."""
 
+    reference: str
+    """The photograph as similarity is measured against it, opaque: `/v1/render` takes it together with the identity."""
+
+    grey: bool
+    """Whether the face has no colour; its look-alikes have none either."""
+
 
 class IdentityFace(Source):
     """One of the faces of a photograph."""
@@ -80,7 +86,7 @@ class Variant(_Answer):
     control: Control
 
     similarity: float
-    """Cosine of the recogniser between source and variant, -1..1."""
+    """Cosine of the recogniser between the variant and what it is measured against, -1..1."""
 
     in_band: bool
     """Whether the similarity lies in the band that was asked for, else in the model's look-alike band."""
@@ -123,6 +129,10 @@ class RenderAnswer(_Answer):
     search: Search | None
     """How the search went; null where no band was asked for."""
 
+    measured_against: Literal["photograph", "redrawing"]
+    """What similarity is to: the photograph; or, where there is neither a photograph nor its `reference`, the most
+    faithful redrawing of the identity, control 0. The look-alike band is about the former."""
+
     variants: list[Variant]
 
 
@@ -143,6 +153,9 @@ class SweepAnswer(_Answer):
     control: int
     """Index of the control that was walked."""
 
+    measured_against: Literal["photograph", "redrawing"]
+    """What similarity is to."""
+
     source: Source
     variants: list[Variant]
 
@@ -154,6 +167,13 @@ class IdentitiesAnswer(_Answer):
     """Digest of the photograph, the parameters and the model."""
 
     model: ModelName
+
+    found: int
+    """Faces that the photograph has."""
+
+    left_out: int
+    """Faces that were asked for and are not in `faces`: too small, or beyond the 64 largest."""
+
     faces: list[IdentityFace]
 
 

@@ -6,10 +6,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from app.core.generate import floats
 from app.core.parameters import IdentitiesParameters
 from app.http import schemas
-from app.http.answers import found, model_name
+from app.http.answers import model_name, source
 from app.http.connection import while_connected
 from app.http.dependencies import Service
 from app.http.documentation import PHOTO_ERRORS, errors
@@ -35,8 +34,13 @@ async def create_identities(
     answer, engine, subjects = await while_connected(request, service.identities(work.photos["image"], work.parameters))
     request.state.answer = answer
     faces = [
-        schemas.IdentityFace(**found(subject.face), index=subject.index, identity=floats(subject.identity))
-        for subject in subjects
+        schemas.IdentityFace(**source(subject, engine).model_dump(), index=subject.index) for subject in subjects.chosen
     ]
-    content = schemas.IdentitiesAnswer(id=answer, model=model_name(engine), faces=faces)
+    content = schemas.IdentitiesAnswer(
+        id=answer,
+        model=model_name(engine),
+        found=subjects.found,
+        left_out=subjects.found - len(faces) if work.parameters.face == "all" else 0,
+        faces=faces,
+    )
     return Response(content.model_dump_json(), media_type=work.form)

@@ -27,7 +27,8 @@ router = APIRouter(tags=["faces"])
 async def render_identity(request: Request, service: Service, charge: Charge, body: RenderRequest) -> Response:
     """Redraw a face from its identity latent, as `/v1/identities` gives it.
 
-    There is no photograph to compare with, so similarity is to the most faithful redrawing, control 0.
+    With the `reference` that came with it, similarity is to the photograph, as in `/v1/variants`, and a grey one gives
+    grey look-alikes. Without it, similarity is to the most faithful redrawing, control 0.
     """
     form, body = choose_picture(request, body, (JSON, ZIP, NDJSON))
     await charge(body.images)
@@ -40,5 +41,6 @@ def _summary(variants: Variants, shown: list[schemas.Variant]) -> schemas.Render
         model=model_name(variants.engine),
         seed=variants.seed,
         search=search(variants),
+        measured_against=variants.against,
         variants=shown,
     )

@@ -48,6 +48,7 @@ def _summary(control: int, variants: Variants, shown: list[schemas.Variant]) -> 
         id=variants.id,
         model=model_name(variants.engine),
         control=control,
-        source=source(variants.source),
+        measured_against=variants.against,
+        source=source(variants.source, variants.engine),
         variants=shown,
     )

@@ -51,6 +51,7 @@ def _summary(variants: Variants, shown: list[schemas.Variant]) -> schemas.Varian
         model=model_name(variants.engine),
         seed=variants.seed,
         search=search(variants),
-        source=source(variants.source),
+        measured_against=variants.against,
+        source=source(variants.source, variants.engine),
         variants=shown,
     )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from app.core.colour import MAX_PROFILE, as_shown
+from app.core.colour import MAX_PROFILE, as_shown, desaturated, is_grey
 from app.core.images import read_photo
 from tests.conftest import encoded
 
@@ -127,3 +127,28 @@ def test_cmyk_as_cameras_and_printers_write_it() -> None:
 @pytest.mark.parametrize("mode", ["YCbCr", "LAB", "HSV", "RGBX", "RGBa"])
 def test_other_models_become_rgb(mode: str) -> None:
     assert as_shown(Image.new(mode, (4, 4))).mode == "RGB"
+
+
+@pytest.mark.parametrize("quality", [95, 60, 20])
+def test_grey_is_grey_through_jpeg(portrait: Image.Image, quality: int) -> None:
+    grey = portrait.convert("L").resize((128, 128))
+    for stored in (grey, grey.convert("RGB")):
+        assert is_grey(shown(stored, "JPEG", quality=quality).astype(np.uint8))
+    noise = np.random.default_rng(0).normal(0, 6, (128, 128, 3))
+    assert is_grey(np.clip(np.asarray(grey.convert("RGB")) + noise, 0, 255).astype(np.uint8))
+
+
+def test_colours_are_none(portrait: Image.Image) -> None:
+    face = portrait.crop((160, 60, 288, 188))
+    grey = face.convert("L")
+    sepia = np.clip(np.asarray(grey.convert("RGB")) * [1.05, 1.0, 0.85], 0, 255).astype(np.uint8)
+    faded = Image.blend(grey.convert("RGB"), face, 0.25)
+    for coloured in (np.asarray(face), sepia, np.asarray(faded)):
+        assert not is_grey(coloured)
+
+
+def test_grey_has_the_luma_of_the_colours() -> None:
+    grey = desaturated(COLOUR)
+    assert np.ptp(grey, axis=-1).max() == 0
+    assert np.abs(grey[..., 0].astype(int) - np.asarray(Image.fromarray(COLOUR).convert("L"))).max() <= 1
+    assert np.array_equal(desaturated(grey), grey)

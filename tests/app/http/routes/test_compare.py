@@ -2,7 +2,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from fastapi.testclient import TestClient
+from PIL import Image
+
+from tests.conftest import encoded
 
 
 def compare(client: TestClient, reference: bytes, probe: bytes, **parameters: object) -> Any:
@@ -41,3 +45,22 @@ def test_both_photographs_are_needed(client: TestClient, photo: bytes) -> None:
 
 def test_a_photograph_without_a_face(client: TestClient, photo: bytes, landscape: bytes) -> None:
     assert compare(client, photo, landscape).json()["type"] == "urn:lookalike:problem:no-face"
+
+
+@pytest.mark.parametrize("which", ["reference", "probe"])
+@pytest.mark.parametrize("kind", ["no-face", "not-an-image", "face-not-found", "face-too-small"])
+def test_a_problem_says_with_which_photograph(
+    client: TestClient, photo: bytes, landscape: bytes, portrait: Image.Image, which: str, kind: str
+) -> None:
+    bad = {
+        "no-face": landscape,
+        "not-an-image": b"no picture",
+        "face-not-found": photo,
+        "face-too-small": encoded(portrait.resize((160, 160)), "PNG"),
+    }[kind]
+    other = {"reference": "probe", "probe": "reference"}[which]
+    parameters = {f"{which}_face": "3"} if kind == "face-not-found" else {}
+    problem = client.post("/v1/compare", files={which: bad, other: photo}, data=parameters).json()
+    assert problem["type"] == f"urn:lookalike:problem:{kind}"
+    assert which in problem["detail"]
+    assert other not in problem["detail"]

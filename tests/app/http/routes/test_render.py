@@ -8,6 +8,8 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from tests.conftest import encoded
+
 
 @pytest.fixture(scope="module")
 def identity(client: TestClient, photo: bytes) -> list[float]:
@@ -64,3 +66,49 @@ def test_what_is_not_such_json_is_refused(client: TestClient, content: bytes) ->
     answer = client.post("/v1/render", content=content, headers={"Content-Type": "application/json"})
     assert answer.status_code in (400, 422)
     assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("form", ["jpeg", "webp", "png"])
+@pytest.mark.parametrize("grey", [False, True])
+def test_one_picture_has_one_similarity(client: TestClient, portrait: Image.Image, form: str, grey: bool) -> None:
+    data = encoded(portrait.convert("L") if grey else portrait, quality=95)
+    made = client.post(f"/v1/variants?count=6&seed=8&format={form}", files={"image": data}).json()
+    source = made["source"]
+    kept = {name: source[name] for name in ("identity", "reference")}
+    controls = [variant["control"] for variant in made["variants"]]
+    rendered = client.post("/v1/render", json=kept | {"controls": controls, "format": form}).json()
+    assert made["measured_against"] == rendered["measured_against"] == "photograph"
+    assert source["grey"] is grey
+    for a, b in zip(made["variants"], rendered["variants"], strict=True):
+        assert np.array_equal(pixels(a), pixels(b))
+        assert (a["similarity"], a["in_band"]) == (b["similarity"], b["in_band"])
+        # WebP's own conversion of colours rounds grey by a level.
+        assert bool(np.ptp(pixels(a), axis=-1).max() <= (form == "webp")) is grey
+
+
+def test_the_reference_of_both_addresses_is_the_same(client: TestClient, photo: bytes) -> None:
+    encoded_face = client.post("/v1/identities", files={"image": photo}).json()["faces"][0]
+    made = client.post("/v1/variants?count=1", files={"image": photo}).json()["source"]
+    assert encoded_face["reference"] == made["reference"]
+
+
+def test_a_band_is_searched_around_the_photograph(client: TestClient, photo: bytes) -> None:
+    face = client.post("/v1/identities", files={"image": photo}).json()["faces"][0]
+    kept = {name: face[name] for name in ("identity", "reference")}
+    asked = {"count": 4, "seed": 3, "band": "lookalike"}
+    made = client.post("/v1/variants", data=asked, files={"image": photo}).json()
+    rendered = client.post("/v1/render", json=kept | asked).json()
+    assert rendered["search"] == made["search"]
+    assert [v["control"] for v in rendered["variants"]] == [v["control"] for v in made["variants"]]
+
+
+def test_without_a_reference_it_is_said_so(client: TestClient, identity: list[float]) -> None:
+    answer = client.post("/v1/render", json={"identity": identity, "count": 1}).json()
+    assert answer["measured_against"] == "redrawing"
+
+
+@pytest.mark.parametrize("reference", ["", "nonsense", "AQ" * 500, 7, ["x"], "x" * 5000])
+def test_a_reference_that_is_none(client: TestClient, identity: list[float], reference: object) -> None:
+    answer = client.post("/v1/render", json={"identity": identity, "reference": reference, "count": 1})
+    assert answer.status_code == 422
+    assert "reference" in answer.text
