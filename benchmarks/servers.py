@@ -16,6 +16,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from benchmarks.load import request
 
 PEERS = Path("benchmarks/.peers")
@@ -48,38 +50,28 @@ class Server:
 
     def cpu_seconds(self) -> float:
         """What all its processes have used of the CPU."""
-        ticks = os.sysconf("SC_CLK_TCK")
-        return sum(sum(map(int, fields[11:13])) for fields in map(_stat, self._processes())) / ticks
+        total = 0.0
+        for process in self._processes():
+            with suppress(psutil.Error):  # one that has just ended
+                times = process.cpu_times()
+                total += times.user + times.system
+        return total
 
     def memory(self) -> float:
         """MiB of all its processes, shared pages counted once (proportional set size)."""
         total = 0
         for process in self._processes():
-            try:
-                lines = (process / "smaps_rollup").read_text().splitlines()
-            except OSError:
-                continue
-            total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-        return total / 1024
+            with suppress(psutil.Error):  # one that has just ended
+                total += process.memory_full_info().pss
+        return total / 2**20
 
-    def _processes(self) -> list[Path]:
-        """All that descend from it, or are in its session: Ray's start sessions of their own."""
-        parents = {}
-        for path in Path("/proc").glob("[0-9]*"):
-            if fields := _stat(path):
-                parents[int(path.name)] = int(fields[1])
-        family = {self.group}
-        while more := {pid for pid, parent in parents.items() if parent in family} - family:
-            family |= more
-        return [Path(f"/proc/{pid}") for pid in family if _stat(Path(f"/proc/{pid}"))]
-
-
-def _stat(process: Path) -> list[str]:
-    """Fields of /proc/PID/stat from the state on; none where the process is gone."""
-    try:
-        return (process / "stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return []
+    def _processes(self) -> list[psutil.Process]:
+        """It and all that descend from it: Ray's start sessions of their own."""
+        try:
+            first = psutil.Process(self.group)
+            return [first, *first.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
 
 
 def install(peer: str) -> None:
@@ -148,7 +140,7 @@ def _run(name: str, command: list[str], environment: dict[str, str], ready: str)
             command, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )
     server = Server(name, port, 0.0, process.pid)
-    family: list[Path] = []
+    family: list[psutil.Process] = []
     try:
         while not _answers(server, ready):
             if process.poll() is not None or time.perf_counter() - begun > START:
@@ -161,9 +153,9 @@ def _run(name: str, command: list[str], environment: dict[str, str], ready: str)
         process.send_signal(signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
             process.wait(20)
-        for path in family:
-            with suppress(ProcessLookupError):
-                os.kill(int(path.name), signal.SIGKILL)
+        for member in family:
+            with suppress(psutil.NoSuchProcess):
+                member.kill()
         process.wait()
 
 

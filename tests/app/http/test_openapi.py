@@ -162,7 +162,7 @@ def test_the_documentation_page_needs_nobody_else(client: TestClient) -> None:
     page = client.get("/docs")
     assert page.headers["Content-Type"].startswith("text/html")
     assert "http" not in page.text.replace("http-equiv", "")
-    for name in ("swagger-ui-bundle.js", "swagger-ui.css", "start.js"):
+    for name in ("swagger-ui-bundle.js", "swagger-ui.css", "docs.js"):
         assert f"docs/{name}" in page.text
         answer = client.get(f"/docs/{name}")
         assert answer.status_code == 200
