@@ -34,9 +34,11 @@ def measure(load: Callable[[int], object]) -> dict[str, float]:
     Raises:
         RuntimeError: the service did not start, or did not say what it found.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    # Bound as long as the service lives, and not listening: the system gives the port to nobody else meanwhile.
+    kept = socket.socket()
+    kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    kept.bind(("127.0.0.1", 0))
+    port = kept.getsockname()[1]
     process = subprocess.Popen([sys.executable, "-m", "benchmarks.lag", str(port)], stdout=subprocess.PIPE, text=True)
     try:
         while process.poll() is None:
@@ -51,6 +53,7 @@ def measure(load: Callable[[int], object]) -> dict[str, float]:
     finally:
         process.kill()
         process.wait()
+        kept.close()
     if process.returncode:
         raise RuntimeError(f"the service ended with status {process.returncode}")
     found: dict[str, float] = json.loads(output)

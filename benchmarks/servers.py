@@ -126,9 +126,11 @@ def peer(name: str, graphs: str, decoder: str) -> Iterator[Server]:
 
 @contextmanager
 def _run(name: str, command: list[str], environment: dict[str, str], ready: str) -> Iterator[Server]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    # Bound as long as the server lives, and not listening: the system gives the port to nobody else meanwhile.
+    kept = socket.socket()
+    kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    kept.bind(("127.0.0.1", 0))
+    port = kept.getsockname()[1]
     command = [part.format(port=port) for part in command]
     begun = time.perf_counter()
     clean = {key: value for key, value in os.environ.items() if not key.startswith("LOOKALIKE_")}
@@ -157,6 +159,7 @@ def _run(name: str, command: list[str], environment: dict[str, str], ready: str)
             with suppress(psutil.NoSuchProcess):
                 member.kill()
         process.wait()
+        kept.close()
 
 
 def _answers(server: Server, ready: str) -> bool:

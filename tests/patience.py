@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-PATIENCE = 120
-"""Seconds to wait at most."""
+PATIENCE = 300
+"""Seconds to wait at most: far more than a busy machine takes, since only a failure waits so long."""
 
 
 def until(condition: Callable[[], Any], what: str, check: Callable[[], None] = lambda: None) -> Any:

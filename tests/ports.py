@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import random
 import socket
 
 
-def free_port() -> int:
-    """A free port of 127.0.0.1 below those that the system gives to clients: nobody takes it before the server does."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
+class Port:
+    """A port of 127.0.0.1 that is kept for one server, from before it starts until after it has ended.
+
+    A socket is bound to it and does not listen. The system gives such a port to nobody who asks for any; a server that
+    names it can bind it, as long as both allow addresses to be used again (SO_REUSEADDR), which servers do.
+    """
+
+    def __init__(self) -> None:
+        self._kept = socket.socket()
+        self._kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._kept.bind(("127.0.0.1", 0))
+        self.number: int = self._kept.getsockname()[1]
+
+    def release(self) -> None:
+        """Give it back."""
+        self._kept.close()

@@ -18,11 +18,29 @@ from typing import Any
 import httpx
 
 from tests.patience import PATIENCE, until
-from tests.ports import free_port
+from tests.ports import Port
+
+HELD = """
+import sys, time
+from pathlib import Path
+import app.runtime.sessions
+from app.__main__ import main
+
+genuine = app.runtime.sessions.Network.__call__
+
+def held(self, *arrays):
+    while self.path.stem.startswith("decoder") and Path({switch!r}).exists():
+        time.sleep(0.01)
+    return genuine(self, *arrays)
+
+app.runtime.sessions.Network.__call__ = held
+sys.exit(main(["serve"]))
+"""
+"""Code of a server that draws nothing as long as a file `switch` is there: what was asked for stays open."""
 
 
 class Server:
-    """`python -m app serve` on a free port of 127.0.0.1, on the CPU unless the settings say otherwise.
+    """`python -m app serve` on a port of its own of 127.0.0.1, on the CPU unless the settings say otherwise.
 
     Args:
         code: run in place of `python -m app`, to inject faults; it ends in a call of `app.__main__.main(["serve"])`.
@@ -31,7 +49,7 @@ class Server:
     """
 
     def __init__(self, code: str = "", stderr: Path | None = None, **settings: object) -> None:
-        self.port = free_port()
+        self._port = Port()
         environment = {name: value for name, value in os.environ.items() if not name.startswith("LOOKALIKE_")}
         if "LOOKALIKE_MODELS" in os.environ:
             environment["LOOKALIKE_MODELS"] = os.environ["LOOKALIKE_MODELS"]
@@ -43,6 +61,10 @@ class Server:
             self.process = subprocess.Popen(
                 [sys.executable, *program], env=environment, stderr=log, start_new_session=True
             )
+
+    @property
+    def port(self) -> int:
+        return self._port.number
 
     @property
     def address(self) -> str:
@@ -62,7 +84,7 @@ class Server:
     def status(self, path: str) -> int:
         """The status of an address; 0 where there is no answer."""
         try:
-            return httpx.get(self.address + path, timeout=10).status_code
+            return httpx.get(self.address + path, timeout=PATIENCE).status_code
         except httpx.TransportError:
             return 0
 
@@ -86,10 +108,15 @@ class Server:
         self._log.seek(0)
         return self._log.read()
 
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        """The lines of its log that tell of an event."""
+        whole = self.said().rpartition("\n")[0]  # the last line may be half written
+        lines = (json.loads(line) for line in whole.splitlines() if line.startswith("{"))
+        return [line for line in lines if line["event"] == event]
+
     def requests(self) -> list[dict[str, Any]]:
         """The requests in its log."""
-        lines = (json.loads(line) for line in self.said().splitlines() if line.startswith("{"))
-        return [line for line in lines if line["event"] == "request"]
+        return self.logged("request")
 
     def metric(self, name: str) -> float:
         """The value of a metric, with its labels; the sum where only the name is given."""
@@ -132,3 +159,4 @@ class Server:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         self._log.close()
+        self._port.release()

@@ -52,6 +52,8 @@ def serve(application: str, settings: Settings) -> int:
         # Longer than load balancers keep theirs, or they would reuse a connection that is just being closed.
         timeout_keep_alive=75,
         workers=settings.workers,
+        # A worker that gets no core for some seconds is not to be killed for it, with the requests that it has.
+        timeout_worker_healthcheck=30,
         log_config=None,
         access_log=False,
         server_header=False,

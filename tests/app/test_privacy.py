@@ -17,7 +17,6 @@ import socket
 import struct
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,12 +26,14 @@ import pytest
 from PIL import ExifTags, Image
 
 from app.keys import make_key
-from tests.ports import free_port
+from tests.patience import PATIENCE, until
+from tests.ports import Port
 
 ROOT = Path(__file__).parents[2]
 MARKER = "MARKER-7f3d-Eileen"
 """Stands in names and metadata that come with a photograph."""
 KEY, KEY_LINE = make_key("tester")
+DRAWN = 'lookalike_batch_images_sum{model="decoder"}'
 WINDOW = 12
 """Bytes that count as a piece of a photograph."""
 
@@ -161,7 +162,8 @@ class Surroundings:
 
 class Server:
     def __init__(self, place: Path, **settings: str) -> None:
-        self.port = free_port()
+        self._port = Port()
+        self.port = self._port.number
         self.surroundings = Surroundings(place)
         environment = self.surroundings.environment(
             LOOKALIKE_DEVICE="cpu",
@@ -175,20 +177,20 @@ class Server:
                 [sys.executable, "-m", "app", "serve"], cwd=place / "work", env=environment, stdout=log, stderr=log
             )
         self.client = httpx.Client(
-            base_url=f"http://127.0.0.1:{self.port}", headers={"X-API-Key": KEY}, timeout=60, trust_env=False
+            base_url=f"http://127.0.0.1:{self.port}", headers={"X-API-Key": KEY}, timeout=PATIENCE, trust_env=False
         )
 
     def wait_until_ready(self) -> None:
-        end = time.monotonic() + 90
-        while True:
-            assert self.process.poll() is None, self.log
-            assert time.monotonic() < end, "it took too long to start"
+        def ready() -> bool:
             try:
-                if self.client.get("/health/ready").status_code == 200:
-                    return
+                return self.client.get("/health/ready").status_code == 200
             except httpx.TransportError:
-                pass
-            time.sleep(0.1)
+                return False
+
+        def check_alive() -> None:
+            assert self.process.poll() is None, self.log
+
+        until(ready, "it was ready", check_alive)
 
     @property
     def log(self) -> str:
@@ -197,7 +199,8 @@ class Server:
     def stop(self) -> None:
         self.client.close()
         self.process.terminate()
-        self.process.wait(30)
+        self.process.wait(PATIENCE)
+        self._port.release()
 
     def post(self, path: str, expected: int, **request: object) -> httpx.Response:
         answer = self.client.post(path, **request)
@@ -282,17 +285,23 @@ def send_photographs(server: Server, portraits: dict[str, bytes], landscape: byt
     return identity
 
 
-def leave_early(port: int, photo: bytes) -> None:
-    """Begin to post a photograph, and go away: with most of it sent, and right after all of it."""
+def leave_early(server: Server, photo: bytes) -> None:
+    """Begin to post a photograph, and go away: with most of it sent, and while look-alikes are made of all of it."""
+
+    def drawn() -> str:
+        return next(line for line in server.client.get("/metrics").text.splitlines() if line.startswith(DRAWN))
+
     for part in (len(photo) - 1000, len(photo)):
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        before = drawn()
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
         connection.putrequest("POST", "/v1/variants?count=8")
         for name, value in (("Content-Type", "image/png"), ("X-API-Key", KEY), ("Content-Length", str(len(photo)))):
             connection.putheader(name, value)
         connection.endheaders(photo[:part])
-        time.sleep(0.2)
+        if part == len(photo):
+            until(lambda before=before: drawn() != before, "the first were drawn")
         connection.close()
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as garbage:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as garbage:
         garbage.sendall(photo[:20_000])  # no HTTP at all
 
 
@@ -301,7 +310,7 @@ def test_nothing_of_a_face_is_written_anywhere(tmp_path: Path, portraits: dict[s
     try:
         server.wait_until_ready()
         identity = send_photographs(server, portraits, landscape)
-        leave_early(server.port, portraits["image/png"])
+        leave_early(server, portraits["image/png"])
         metrics = server.client.get("/metrics").content
         assert server.client.get("/health/ready").status_code == 200
     finally:

@@ -21,7 +21,7 @@ from app.runtime.manifest import parse_manifest
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
 from tests.patience import PATIENCE, until
-from tests.ports import free_port
+from tests.ports import Port
 
 Series = list[tuple[dict[str, str], float]]
 
@@ -49,15 +49,18 @@ class Prometheus:
 
     def query(self, expression: str) -> Series:
         """The series of an expression, without those that are not numbers."""
-        answer = httpx.post(f"{self.address}/api/v1/query", data={"query": expression}, timeout=10).json()
+        answer = httpx.post(f"{self.address}/api/v1/query", data={"query": expression}, timeout=PATIENCE).json()
         assert answer["status"] == "success", f"{expression}: {answer.get('error')}"
         assert answer["data"]["resultType"] == "vector", expression
         series = [(item["metric"], float(item["value"][1])) for item in answer["data"]["result"]]
         return [(labels, value) for labels, value in series if math.isfinite(value)]
 
     def panel(self, expression: str) -> Series:
-        """The same for an expression of the dashboard, as Grafana sends it."""
-        return self.query(expression.replace("$__rate_interval", "1m").replace("$instance", ".+"))
+        """The same for an expression of the dashboard, as Grafana sends it.
+
+        Rates are taken over longer than the tests last, else what was counted could have left the window again.
+        """
+        return self.query(expression.replace("$__rate_interval", "1h").replace("$instance", ".+"))
 
 
 @pytest.fixture(scope="module")
@@ -81,23 +84,23 @@ def prometheus(
         del job["dns_sd_configs"]
         job["static_configs"] = [{"targets": [service], "labels": {"namespace": "faces", "pod": "lookalike-1"}}]
         (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
-        port = free_port()
+        port = Port()
         process = subprocess.Popen(
             [
                 executable,
                 f"--config.file={folder / 'prometheus.yml'}",
                 f"--storage.tsdb.path={folder / 'data'}",
-                f"--web.listen-address=127.0.0.1:{port}",
+                f"--web.listen-address=127.0.0.1:{port.number}",
                 "--log.level=error",
             ]
         )
         try:
-            prometheus = Prometheus(f"http://127.0.0.1:{port}")
+            prometheus = Prometheus(f"http://127.0.0.1:{port.number}")
 
             def answers() -> bool:
                 assert process.poll() is None
                 try:
-                    return httpx.get(f"{prometheus.address}/-/ready", timeout=5).status_code == 200
+                    return httpx.get(f"{prometheus.address}/-/ready", timeout=PATIENCE).status_code == 200
                 except httpx.TransportError:
                     return False
 
@@ -114,7 +117,8 @@ def prometheus(
             yield prometheus
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(PATIENCE)
+            port.release()
 
 
 def requests(service: str, app: FastAPI, photo: bytes, landscape: bytes) -> None:
@@ -158,7 +162,7 @@ def test_every_alert_looks_at_data(root: Path, prometheus: Prometheus) -> None:
         value, compared, _ = re.split(r"\s([<>])\s+[\d.]+\s*$", expression)
         assert compared
         until(lambda: prometheus.query(value), f"{name} had data: {value}")  # noqa: B023
-    rules = httpx.get(f"{prometheus.address}/api/v1/rules", timeout=10).json()["data"]["groups"][0]["rules"]
+    rules = httpx.get(f"{prometheus.address}/api/v1/rules", timeout=PATIENCE).json()["data"]["groups"][0]["rules"]
     assert {rule["name"]: rule["health"] for rule in rules} == dict.fromkeys(alerts(root), "ok")
 
 

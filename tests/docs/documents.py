@@ -10,10 +10,10 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,7 +23,8 @@ import httpx
 import playwright
 from markdown_it import MarkdownIt
 
-from tests.ports import free_port
+from tests.patience import PATIENCE, until
+from tests.ports import Port
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(
@@ -34,8 +35,6 @@ SHELL, PYTHON, NODE, DATA = ("sh", "bash"), ("python",), ("js",), ("json", "yaml
 EXCUSE = re.compile(r"<!-- not executed: (.+?) -->", re.DOTALL)
 SERVES = re.compile(r"(?:make|\.venv/bin/python -m app) serve$")
 ADDRESS = "127.0.0.1:8000"
-PATIENCE = 240
-"""Seconds that a block may take: the machine may be busy with other tests."""
 
 TINY = (
     "batch=8 perceptual_size=64 warm_up=0 learning_rate=0.01 "
@@ -117,7 +116,7 @@ class Reader:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port = free_port()
+        self._port = Port()
         self._server: subprocess.Popen[bytes] | None = None
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         for name in ("app", "model_export", "deploy", "pyproject.toml", "requirements.lock"):
@@ -131,7 +130,7 @@ class Reader:
             name: value for name, value in os.environ.items() if not name.startswith(("LOOKALIKE_", "MAKE", "MFLAGS"))
         }
         self._environment = kept | {
-            "LOOKALIKE_PORT": str(self.port),
+            "LOOKALIKE_PORT": str(self._port.number),
             "LOOKALIKE_DEVICE": "cpu",
             "LOOKALIKE_BATCH_SIZES": "1,8",  # fewer sizes to warm
             "OMP_NUM_THREADS": "1",
@@ -149,7 +148,7 @@ class Reader:
             (place / name).touch()
 
     def _at_our_port(self, text: str) -> str:
-        return text.replace(ADDRESS, f"127.0.0.1:{self.port}")
+        return text.replace(ADDRESS, f"127.0.0.1:{self._port.number}")
 
     def has(self, program: str) -> bool:
         """Whether a program can be called by its name."""
@@ -206,15 +205,23 @@ class Reader:
             stderr=self._log,
             start_new_session=True,
         )
-        end = time.monotonic() + PATIENCE
-        while not self._ready():
-            assert self._server.poll() is None, f"{place} ended:\n{self._said()}"
-            assert time.monotonic() < end, f"{place} was not ready in time:\n{self._said()}"
-            time.sleep(0.1)
+        server = self._server
+
+        def check_alive() -> None:
+            assert server.poll() is None, f"{place} ended:\n{self._said()}"
+
+        until(self._ready, f"{place} was ready", check_alive)
+
+    def _listens(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self._port.number)).close()
+        except ConnectionRefusedError:
+            return False
+        return True
 
     def _ready(self) -> bool:
         try:
-            return httpx.get(f"http://127.0.0.1:{self.port}/health/ready", timeout=5).is_success
+            return httpx.get(f"http://127.0.0.1:{self._port.number}/health/ready", timeout=PATIENCE).is_success
         except httpx.TransportError:
             return False
 
@@ -228,16 +235,19 @@ class Reader:
             with suppress(ProcessLookupError):
                 os.killpg(self._server.pid, signal.SIGTERM)
             try:
-                self._server.wait(60)
+                self._server.wait(PATIENCE)
             finally:
                 with suppress(ProcessLookupError):
                     os.killpg(self._server.pid, signal.SIGKILL)
             self._server = None
+            # The shell that was waited for may end before the service does, which would answer in the next one's place.
+            until(lambda: not self._listens(), "the service was gone")
 
     def close(self) -> None:
         """Stop the service."""
         self._stop()
         self._log.close()
+        self._port.release()
 
 
 def check_data(block: Block) -> None:

@@ -24,7 +24,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-PATIENCE = 30_000  # Milliseconds; machines that run tests are often busy.
+PATIENCE = 120_000  # Milliseconds; machines that run tests are often busy, and only a failure waits so long.
 
 expect.set_options(timeout=PATIENCE)
 

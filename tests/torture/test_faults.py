@@ -109,7 +109,7 @@ import os
 import sys
 from pathlib import Path
 import numpy as np
-import app.faces, app.generator, app.runtime
+import app.runtime.sessions
 from app.__main__ import main
 
 trouble = Path({trouble!r})
@@ -194,7 +194,7 @@ def test_a_full_disk_does_not_stop_the_service(serve: Callable[..., Server], rec
 
 def test_where_metrics_cannot_be_kept_a_worker_says_so_and_is_not_killed_by_it(tmp_path: Path) -> None:
     """Room for them is taken at the start: to a page that has no room on disk a process could only die writing."""
-    code = "from app.metrics import Metrics; Metrics().request('/', 'GET', 200, 1)"
+    code = "from app.telemetry.metrics import Metrics; Metrics().request('/', 'GET', 200, 1)"
     limited = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100000, 100000)); {code}"
     environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
     run = subprocess.run(
@@ -328,7 +328,8 @@ def metrics_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_gauges_of_the_dead_are_not_counted(metrics_directory: Path) -> None:
-    code = "from app.metrics import Metrics; m = Metrics(); m.queue('decoder', 7); m.request('/', 'GET', 200, 1); {}"
+    code = "from app.telemetry.metrics import Metrics; m = Metrics(); "
+    code += "m.queue('decoder', 7); m.request('/', 'GET', 200, 1); {}"
     environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(metrics_directory)}
     subprocess.run([sys.executable, "-c", code.format("")], env=environment, check=True, timeout=PATIENCE)
     shown = subprocess.run(

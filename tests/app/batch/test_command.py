@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tarfile
 import termios
-import time
 import zipfile
 from pathlib import Path
 
@@ -23,9 +22,26 @@ from PIL import Image
 
 from app.__main__ import main
 from app.batch.job import seed_of
+from tests.patience import until
 
 ROOT = Path(__file__).parents[3]
 OPTIONS = ["--count", "2", "--seed", "5"]
+UNENDING = """
+import asyncio, sys
+from app.__main__ import main
+from app.batch import command
+
+genuine = command.make
+
+async def make(service, name, *rest):
+    if name == "e.jpg":
+        await asyncio.Event().wait()
+    return await genuine(service, name, *rest)
+
+command.make = make
+sys.exit(main(sys.argv[1:]))
+"""
+"""The command, with a photograph that is never done: it runs until it is stopped."""
 
 
 @pytest.fixture(autouse=True)
@@ -178,10 +194,12 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(
     assert run(folder, tmp_path / "whole") == 1
     killed = tmp_path / "killed"
     manifest = killed / "manifest.jsonl"
-    process = subprocess.Popen([sys.executable, "-m", "app", "augment", folder, killed, *OPTIONS], cwd=ROOT)
-    while not (manifest.exists() and manifest.read_bytes().count(b"\n") >= 4):
+    process = subprocess.Popen([sys.executable, "-c", UNENDING, "augment", folder, killed, *OPTIONS], cwd=ROOT)
+
+    def check_alive() -> None:
         assert process.poll() is None
-        time.sleep(0.005)
+
+    until(lambda: manifest.exists() and manifest.read_bytes().count(b"\n") == 8, "four were done", check_alive)
     process.send_signal(signal_)
     assert process.wait() == status
     assert tree(killed) != tree(tmp_path / "whole")

@@ -8,9 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,15 +19,14 @@ from PIL import Image
 
 from app.__main__ import main
 from app.batch import ray as on_ray
-from app.batch.job import Job
+from app.batch.job import Job, Made
+from app.batch.output import Writer
 from app.core.parameters import VariantsParameters
 from app.errors import CannotRun
 from app.runtime.manifest import read_manifest
 from app.settings import Settings
 from tests.patience import until
 from tests.ray_cluster import TwoNodes, kill
-
-pytestmark = pytest.mark.xdist_group("ray")
 
 ROOT = Path(__file__).parents[3]
 OPTIONS = ["--count", "2", "--seed", "5"]
@@ -80,20 +77,23 @@ def command(source: Path, target: Path, cluster: TwoNodes) -> list[str]:
     return ["augment", str(source), str(target), *OPTIONS, *places]
 
 
-def meanwhile(target: Path, harm: Callable[[], None]) -> threading.Thread:
-    """Do harm once the first images are there, and before the last ones are."""
+UNENDING = """
+import sys, threading
+from app.__main__ import main
+from app.batch.output import Writer
 
-    def wait() -> None:
-        manifest = target / "manifest.jsonl"
-        until(lambda: manifest.exists() and manifest.read_bytes(), "the first images were there")
-        harm()
-        harmed.append(manifest.read_bytes().count(b"\n"))
+genuine, written = Writer.write, []
 
-    harmed: list[int] = []
-    thread = threading.Thread(target=wait)
-    thread.harmed = harmed  # type: ignore[attr-defined]
-    thread.start()
-    return thread
+def write(self, made):
+    if len(written) == 3:
+        threading.Event().wait()
+    genuine(self, made)
+    written.append(made)
+
+Writer.write = write
+sys.exit(main(sys.argv[1:]))
+"""
+"""The command, which writes what three photographs gave and then waits to be killed."""
 
 
 def test_an_archive_gives_what_one_machine_makes_of_the_folder(
@@ -111,18 +111,31 @@ def test_an_archive_gives_what_one_machine_makes_of_the_folder(
 
 
 @pytest.mark.parametrize("loss", ["a worker", "a node"])
-def test_a_loss_loses_nothing(folder: Path, alone: dict[str, bytes], ray_cluster: TwoNodes, tmp_path: Path, loss: str):
-    def harm() -> None:
-        if loss == "a worker":
-            kill(ray_cluster.workers("MapWorker")[0])
-        else:
-            ray_cluster.lose_second()
+def test_a_loss_loses_nothing(
+    folder: Path,
+    alone: dict[str, bytes],
+    ray_cluster: TwoNodes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    loss: str,
+):
+    written: list[Made] = []
 
+    def write(writer: Writer, made: Made) -> None:
+        """Do harm between what the first photograph gave and all the others."""
+        if len(written) == 1:
+            if loss == "a worker":
+                kill(ray_cluster.workers("MapWorker")[0])
+            else:
+                ray_cluster.lose_second()
+        genuine(writer, made)
+        written.append(made)
+
+    genuine = Writer.write
+    monkeypatch.setattr(Writer, "write", write)
     ray_cluster.complete()
-    thread = meanwhile(tmp_path / "out", harm)
     assert main(command(folder, tmp_path / "out", ray_cluster)) == 1
-    thread.join()
-    assert thread.harmed[0] < 2 * USABLE  # type: ignore[attr-defined]
+    assert len(written) == USABLE + BAD
     assert tree(tmp_path / "out") == alone
 
 
@@ -131,12 +144,15 @@ def test_a_killed_run_goes_on_where_it_was(
 ):
     out = tmp_path / "out"
     manifest = out / "manifest.jsonl"
-    process = subprocess.Popen([sys.executable, "-m", "app", *command(folder, out, ray_cluster)], cwd=ROOT)
-    until(lambda: process.poll() is not None or (manifest.exists() and manifest.read_bytes().count(b"\n") >= 4), "some")
+    process = subprocess.Popen([sys.executable, "-c", UNENDING, *command(folder, out, ray_cluster)], cwd=ROOT)
+
+    def check_alive() -> None:
+        assert process.poll() is None
+
+    until(lambda: manifest.exists() and manifest.read_bytes().count(b"\n") == 6, "three were written", check_alive)
     process.kill()
     assert process.wait() == -signal.SIGKILL
     times = {path: path.stat().st_mtime_ns for path in (out / "images/00.jpg").iterdir()}
-    assert 0 < manifest.read_bytes().count(b"\n") < 2 * USABLE
     assert main(command(folder, out, ray_cluster)) == 1
     assert tree(out) == alone
     assert {path: path.stat().st_mtime_ns for path in times} == times

@@ -43,6 +43,12 @@ def test_files_are_the_same_at_once_and_one_after_another(photo: bytes) -> None:
     asyncio.run(scenario())
 
 
+async def turns() -> None:
+    """Let the event loop hear of what has just ended in a thread."""
+    for _ in range(10):
+        await asyncio.to_thread(int)
+
+
 def test_a_file_that_cannot_be_written_is_told_once(photo: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """All writing has failed by the time that making ends, and that fails too: no exception is left to be found."""
     writings = 0
@@ -60,7 +66,7 @@ def test_a_file_that_cannot_be_written_is_told_once(photo: bytes, monkeypatch: p
         yield made[0]
         yield made[0]
         await asyncio.to_thread(until, lambda: writings == 2, "both were written")
-        await asyncio.sleep(0.01)
+        await turns()
         raise ComputationFailed
 
     monkeypatch.setattr(Variants, "batches", broken)

@@ -13,7 +13,7 @@ import pytest
 
 from app.errors import ComputationFailed, DeadlineExceeded, Overloaded
 from app.runtime.batching import Batcher, Gate
-from tests.patience import until
+from tests.patience import PATIENCE, until
 
 POISON, NAN = -1.0, -2.0
 
@@ -21,11 +21,12 @@ POISON, NAN = -1.0, -2.0
 class Network:
     def __init__(self) -> None:
         self.batches: list[list[float]] = []
-        self.go = threading.Event()
+        self.begun, self.go = threading.Event(), threading.Event()
         self.go.set()
 
     def __call__(self, rows: np.ndarray) -> tuple[np.ndarray]:
-        assert self.go.wait(5)
+        self.begun.set()
+        assert self.go.wait(PATIENCE)
         self.batches.append(rows[:, 0].tolist())
         if POISON in rows:
             raise RuntimeError("poisoned")
@@ -58,9 +59,14 @@ async def held(network: Network, batcher: Batcher) -> asyncio.Task[object]:
     """Occupy the network with one row, so that what follows has to wait and be batched together."""
     network.go.clear()
     task = asyncio.create_task(batcher.run(rows(0)))
-    await asyncio.sleep(0.01)
+    assert await asyncio.to_thread(network.begun.wait, PATIENCE)
     assert batcher.waiting == 0
     return task
+
+
+async def queued(batcher: Batcher, count: int) -> None:
+    """Wait until so many rows wait for a network that is held."""
+    await asyncio.to_thread(until, lambda: batcher.waiting == count, f"{count} rows were waiting")
 
 
 def test_rows_come_back_in_order() -> None:
@@ -77,7 +83,7 @@ def test_a_lone_request_does_not_wait_for_company() -> None:
 
     async def scenario() -> None:
         async with batching(network) as batcher:
-            await asyncio.wait_for(batcher.run(rows(7)), 1)
+            await asyncio.wait_for(batcher.run(rows(7)), PATIENCE)
         assert network.batches == [[7]]
 
     asyncio.run(scenario())
@@ -90,7 +96,7 @@ def test_requests_that_wait_share_a_batch() -> None:
         async with batching(network) as batcher:
             first = await held(network, batcher)
             others = [asyncio.create_task(batcher.run(rows(value, value + 0.5))) for value in (1, 2, 3, 4)]
-            await asyncio.sleep(0.01)
+            await queued(batcher, 8)
             network.go.set()
             await asyncio.gather(first, *others)
         assert network.batches == [[0], [1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5]]
@@ -124,7 +130,7 @@ def test_a_large_request_does_not_starve_a_small_one() -> None:
                 finished.append(name)
 
             tasks = [asyncio.create_task(ask("large", 64)), asyncio.create_task(ask("small", 1))]
-            await asyncio.sleep(0.01)
+            await queued(batcher, 65)
             network.go.set()
             await asyncio.gather(first, *tasks)
         assert finished == ["small", "large"]
@@ -151,7 +157,7 @@ def test_a_bad_row_fails_alone(bad: float, words: str) -> None:
         async with batching(network) as batcher:
             first = await held(network, batcher)
             tasks = [asyncio.create_task(batcher.run(rows(value))) for value in (1, bad, 3)]
-            await asyncio.sleep(0.01)
+            await queued(batcher, 3)
             network.go.set()
             await first
             good, failed, also_good = await asyncio.gather(*tasks, return_exceptions=True)
@@ -171,8 +177,7 @@ def test_what_nobody_waits_for_is_not_computed() -> None:
             first = await held(network, batcher)
             gone = asyncio.create_task(batcher.run(rows(*[9] * 20)))
             stays = asyncio.create_task(batcher.run(rows(1)))
-            await asyncio.sleep(0.01)
-            assert batcher.waiting == 21
+            await queued(batcher, 21)
             gone.cancel()
             await asyncio.gather(gone, return_exceptions=True)
             assert batcher.waiting == 1
@@ -195,7 +200,7 @@ class Uneven(Network):
         if len(self.batches) == 2:
             self.two.set()
         if 0 in rows:
-            assert self.late.wait(5)
+            assert self.late.wait(PATIENCE)
         return result
 
 
@@ -205,7 +210,7 @@ def test_free_lanes_share_what_waits_and_its_order_stays() -> None:
     async def scenario() -> None:
         async with batching(network, lanes=2) as batcher:
             job = asyncio.create_task(batcher.run(rows(*range(8))))
-            assert await asyncio.to_thread(network.two.wait, 5)
+            assert await asyncio.to_thread(network.two.wait, PATIENCE)
             assert sorted(network.batches) == [[0, 1, 2, 3], [4, 5, 6, 7]]
             assert not job.done(), "the second half has overtaken the first"
             network.late.set()
@@ -238,7 +243,7 @@ def test_a_lane_that_is_held_up_does_not_hold_up_the_other() -> None:
         async with batching(network, lanes=2) as batcher:
             slow = asyncio.create_task(batcher.run(rows(0)))
             for value in range(1, 20):
-                (result,) = await asyncio.wait_for(batcher.run(rows(value)), 5)
+                (result,) = await asyncio.wait_for(batcher.run(rows(value)), PATIENCE)
                 assert result.tolist() == [[2 * value]]
             assert not slow.done()
             network.late.set()
@@ -282,7 +287,7 @@ def test_the_event_loop_turns_while_a_network_computes() -> None:
         async with batching(network) as batcher:
             task = await held(network, batcher)
             for _ in range(10):
-                await asyncio.wait_for(asyncio.sleep(0), 0.1)
+                await asyncio.sleep(0)
             assert not task.done()
             network.go.set()
             await task

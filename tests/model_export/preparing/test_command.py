@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import tarfile
-import time
 
 import numpy as np
 import pytest
@@ -20,6 +19,7 @@ from app.core.faces import Recognizer
 from model_export.__main__ import main
 from model_export.preparing.command import MODELS, Limits, prepare
 from model_export.preparing.sources import SourceError
+from tests.patience import until
 
 ASTRONAUT = Image.fromarray(data.astronaut())
 ARRAYS = ("faces.npy", "embeddings.npy", "embeddings_mirrored.npy")
@@ -187,9 +187,15 @@ def test_the_same_command_again_has_nothing_to_do(source, prepared, capsys):
 def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(source, prepared, tmp_path):
     out = tmp_path / "set"
     code = (
-        "import sys, pathlib; from model_export.preparing.command import prepare\n"
-        "if __name__ == '__main__':\n"
-        f"    prepare(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), workers=1, chunk={CHUNK}, keep_cuts=True)\n"
+        "import sys, pathlib, threading; from model_export.preparing import command\n"
+        "genuine = command._bounded\n"
+        "def bounded(*arguments):\n"
+        "    for index in genuine(*arguments):\n"
+        "        yield index\n"
+        "        threading.Event().wait()\n"  # to be killed with some chunks done, and others not
+        "command._bounded = bounded\n"
+        "source, out = map(pathlib.Path, sys.argv[1:])\n"
+        f"command.prepare(source, out, workers=1, chunk={CHUNK}, keep_cuts=True)\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(source), str(out)],
@@ -198,12 +204,13 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(source, prepared, tmp
         start_new_session=True,
     )
     first = out / "cuts" / "000000.json"
-    deadline = time.monotonic() + 60
-    while not first.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.002)
+
+    def check_alive():
+        assert process.poll() is None
+
+    until(first.exists, "the first chunk was done", check_alive)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert first.exists()
     assert not (out / "report.json").exists()
 
     done_before = first.stat().st_mtime_ns
