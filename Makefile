@@ -1,6 +1,7 @@
 # lookalike: `make serve` and `make test` need nothing but Python >= 3.11 and make.
 
 PYTHON ?= python3
+TIMES ?= 10
 VENV := .venv
 BIN := $(VENV)/bin
 # The builds of PyTorch for the CPU are small; a later release from the registry would bring gigabytes of CUDA.
@@ -9,7 +10,7 @@ TORCH := torch==2.13.0
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help install train-install serve test bench torture coverage check lock image-replay clean
+.PHONY: help install train-install serve test endurance bench torture coverage check lock image-replay clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-13s %s\n", $$1, $$2 }'
@@ -21,8 +22,13 @@ train-install: $(VENV)/.installed-all ## Create .venv with PyTorch too, to train
 serve: $(VENV)/.installed ## Serve on http://127.0.0.1:8000
 	$(BIN)/python -m app serve
 
-test: $(VENV)/.installed-all ## Run every test
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+test: $(VENV)/.installed-all ## Run every test, and get what they need; the last lines say what was skipped, and why
+	$(BIN)/python -m tests.programs
+	$(BIN)/python -m pytest -n 2
+
+endurance: $(VENV)/.installed-all ## Run every test TIMES times (10) beside a process that takes a core (hours)
+	$(BIN)/python -m tests.programs
+	$(BIN)/python -m tests.endurance $(TIMES)
 
 bench: $(VENV)/.installed-all ## Measure the speed here, against the raw runtime and other servers (12 minutes, 6 GB)
 	$(BIN)/python -m benchmarks
@@ -31,7 +37,7 @@ torture: $(VENV)/.installed-all ## Try for an hour or so to break the service on
 	TORTURE=long $(BIN)/python -m pytest tests/torture
 
 coverage: $(VENV)/.installed-all ## Run every test, and show which lines none of them reached
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-report=term-missing:skip-covered
+	$(BIN)/python -m pytest -n 2 --cov --cov-report=term-missing:skip-covered
 
 check: $(VENV)/.installed-all ## Lint and check types
 	$(BIN)/ruff check .

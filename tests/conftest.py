@@ -19,16 +19,51 @@ from skimage import data
 
 from app.main import create_app
 from app.settings import Settings
+from tests import programs
 from tests.server import Server
+from tests.skipped import told
 
 if TYPE_CHECKING:
+    from xdist.scheduler import LoadScopeScheduling
+
     from tests.ray_cluster import TwoNodes
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
+    from tests.scheduling import Scheduling
+
+    return Scheduling(config, log)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
+    """Say what was skipped, below everything else."""
+    yield
+    terminal = session.config.pluginmanager.get_plugin("terminalreporter")
+    if terminal and not hasattr(session.config, "workerinput"):
+        found = [(one.nodeid, str(one.longrepr[2]).removeprefix("Skipped: ")) for one in terminal.getreports("skipped")]
+        for line in told(found, programs.missing()):
+            terminal.write_line(line)
 
 
 def encoded(image: Image.Image, form: str = "JPEG", **options: object) -> bytes:
     output = io.BytesIO()
     image.save(output, form, **options)
     return output.getvalue()
+
+
+@pytest.fixture(scope="session")
+def program() -> Callable[[str], str]:
+    """The path of a program that pip may not bring; where it cannot be had, the test is skipped."""
+
+    def find(name: str) -> str:
+        found = programs.find(name)
+        if not found:
+            pytest.skip(f"there is no {name} on this machine")
+        return found
+
+    return find
 
 
 @pytest.fixture(scope="session")
@@ -97,7 +132,7 @@ def serve() -> Iterator[Callable[..., Server]]:
 
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[TwoNodes]:
-    """A Ray cluster of two nodes on this machine, for all tests of the group `ray`."""
+    """A Ray cluster of two nodes on this machine, for all tests that scheduling.py keeps together for it."""
     from tests.ray_cluster import two_nodes  # seconds to import, and few tests need it
 
     with two_nodes() as cluster:

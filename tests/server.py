@@ -50,6 +50,10 @@ class Server:
 
     def __init__(self, code: str = "", stderr: Path | None = None, **settings: object) -> None:
         self._port = Port()
+        # A connection for each request, as if each came from somebody else; no certificates, which take long to read.
+        self._client = httpx.Client(
+            base_url=self.address, timeout=PATIENCE, limits=httpx.Limits(max_keepalive_connections=0), verify=False
+        )
         environment = {name: value for name, value in os.environ.items() if not name.startswith("LOOKALIKE_")}
         if "LOOKALIKE_MODELS" in os.environ:
             environment["LOOKALIKE_MODELS"] = os.environ["LOOKALIKE_MODELS"]
@@ -84,7 +88,7 @@ class Server:
     def status(self, path: str) -> int:
         """The status of an address; 0 where there is no answer."""
         try:
-            return httpx.get(self.address + path, timeout=PATIENCE).status_code
+            return self._client.get(path).status_code
         except httpx.TransportError:
             return 0
 
@@ -93,12 +97,12 @@ class Server:
 
     def post(self, path: str, photo: bytes, **headers: str) -> httpx.Response:
         headers = {"Content-Type": "image/jpeg"} | headers
-        return httpx.post(self.address + path, content=photo, headers=headers, timeout=PATIENCE)
+        return self._client.post(path, content=photo, headers=headers)
 
     def variants(self, photo: bytes, **parameters: Any) -> httpx.Response:
         """Look-alikes of a photograph that is sent as a form does."""
         files = {"image": photo}
-        return httpx.post(f"{self.address}/v1/variants", params=parameters, files=files, timeout=PATIENCE)
+        return self._client.post("/v1/variants", params=parameters, files=files)
 
     def connect(self, timeout: float = PATIENCE) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
@@ -120,7 +124,7 @@ class Server:
 
     def metric(self, name: str) -> float:
         """The value of a metric, with its labels; the sum where only the name is given."""
-        lines = httpx.get(f"{self.address}/metrics", timeout=PATIENCE).text.splitlines()
+        lines = self._client.get("/metrics").text.splitlines()
         return sum(float(line.split()[-1]) for line in lines if re.match(re.escape(name) + r"(\{.*\})? ", line))
 
     @property
@@ -158,5 +162,6 @@ class Server:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        self._client.close()
         self._log.close()
         self._port.release()

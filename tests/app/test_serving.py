@@ -127,11 +127,11 @@ def test_sigterm_finishes_what_is_in_flight_and_exits(
     serve: Callable[..., Server], photo: bytes, tmp_path: Path
 ) -> None:
     switch = tmp_path / "held"
-    server = serve(code=HELD.format(switch=str(switch)), deadline=PATIENCE).until_ready()
+    server = serve(code=HELD.format(switch=str(switch)), deadline=PATIENCE, max_requests=4).until_ready()
     switch.touch()
     with ThreadPoolExecutor(4) as threads:
         asked = [threads.submit(server.variants, photo, count=32) for _ in range(4)]
-        server.until(lambda: server.metric('lookalike_queue_images{model="decoder"}') > 3 * 32, "all had begun")
+        server.until(lambda: server.ready() == 503, "all four places were taken")
         server.process.send_signal(signal.SIGTERM)
         server.until(lambda: server.status("/health/live") == 0, "it took no more")
         switch.unlink()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,19 +18,6 @@ ROOT = Path(__file__).resolve().parents[2]
 def root() -> Path:
     """The repository."""
     return ROOT
-
-
-@pytest.fixture(scope="session")
-def program() -> Callable[[str], str]:
-    """Finds a program: what came from PyPI lies beside Python, whether or not the environment is active."""
-
-    def find(name: str) -> str:
-        found = shutil.which(name, path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
-        if not found:
-            pytest.skip(f"{name} is not installed")
-        return found
-
-    return find
 
 
 @pytest.fixture

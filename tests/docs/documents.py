@@ -117,6 +117,7 @@ class Reader:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._port = Port()
+        self._asking = httpx.Client(timeout=PATIENCE, verify=False)  # certificates take long to read
         self._server: subprocess.Popen[bytes] | None = None
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         for name in ("app", "model_export", "deploy", "pyproject.toml", "requirements.lock"):
@@ -149,10 +150,6 @@ class Reader:
 
     def _at_our_port(self, text: str) -> str:
         return text.replace(ADDRESS, f"127.0.0.1:{self._port.number}")
-
-    def has(self, program: str) -> bool:
-        """Whether a program can be called by its name."""
-        return shutil.which(program, path=self._environment["PATH"]) is not None
 
     def follow(self, block: Block) -> None:
         """Do what a block says.
@@ -221,7 +218,7 @@ class Reader:
 
     def _ready(self) -> bool:
         try:
-            return httpx.get(f"http://127.0.0.1:{self._port.number}/health/ready", timeout=PATIENCE).is_success
+            return self._asking.get(f"http://127.0.0.1:{self._port.number}/health/ready").is_success
         except httpx.TransportError:
             return False
 
@@ -246,6 +243,7 @@ class Reader:
     def close(self) -> None:
         """Stop the service."""
         self._stop()
+        self._asking.close()
         self._log.close()
         self._port.release()
 

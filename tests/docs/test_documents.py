@@ -34,12 +34,14 @@ def text(document: str) -> str:
 
 
 @pytest.mark.parametrize("document", sorted({block.document for block in RUN}))
-def test_every_block_of_a_document_works_in_order(document: str, new_reader: Callable[[], Reader]) -> None:
+def test_every_block_of_a_document_works_in_order(
+    document: str, new_reader: Callable[[], Reader], program: Callable[[str], str]
+) -> None:
     reader = new_reader()
     own = [block for block in RUN if block.document == document]
-    for program in ("curl", "kubectl"):
-        if any(f"{program} " in block.text for block in own) and not reader.has(program):
-            pytest.skip(f"there is no {program} on this machine, and {document} uses it: apt-get install {program}")
+    for name in ("curl", "kubectl"):
+        if any(f"{name} " in block.text for block in own):
+            program(name)
     for block in own:
         reader.follow(block)
     for name in LEFT_BEHIND.get(document, []):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,15 +26,6 @@ FLAGS = [
 PATIENCE = 120_000  # Milliseconds; machines that run tests are often busy, and only a failure waits so long.
 
 expect.set_options(timeout=PATIENCE)
-
-
-def find_browser() -> str:
-    """Where a Chromium is; skips the test where there is none."""
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    found = next(filter(None, map(shutil.which, names)), None)
-    if found is None:
-        pytest.skip("there is no Chromium on this machine, so the page cannot be looked at: apt-get install chromium")
-    return found
 
 
 @pytest.fixture(scope="session")
@@ -72,9 +62,9 @@ def player() -> Iterator[Playwright]:
 
 
 @pytest.fixture(scope="module")
-def browser(player: Playwright) -> Iterator[Browser]:
+def browser(player: Playwright, program: Callable[[str], str]) -> Iterator[Browser]:
     """Debian's Chromium, or another that is there."""
-    browser = player.chromium.launch(executable_path=find_browser(), headless=True, args=FLAGS)
+    browser = player.chromium.launch(executable_path=program("chromium"), headless=True, args=FLAGS)
     yield browser
     browser.close()
 

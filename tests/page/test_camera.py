@@ -5,11 +5,11 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from .conftest import FLAGS, Visitor, find_browser, wait_until
+from .conftest import FLAGS, Visitor, wait_until
 
 
 @pytest.fixture
-def filming(player, service, photos, tmp_path):
+def filming(player, program, service, photos, tmp_path):
     """A visitor who sits before a camera."""
     film = tmp_path / "film.mjpeg"
     film.write_bytes(photos["face"].read_bytes() * 3)
@@ -18,7 +18,7 @@ def filming(player, service, photos, tmp_path):
         "--use-fake-device-for-media-stream",
         f"--use-file-for-fake-video-capture={film}",
     ]
-    browser = player.chromium.launch(executable_path=find_browser(), headless=True, args=FLAGS + flags)
+    browser = player.chromium.launch(executable_path=program("chromium"), headless=True, args=FLAGS + flags)
     visitor = Visitor(browser.new_context(), service)
     yield visitor
     browser.close()

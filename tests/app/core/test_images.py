@@ -1,9 +1,9 @@
 import io
 import json
-import shutil
 import struct
 import subprocess
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from PIL import Image
 from app.core.images import Format, contact_sheet, read_photo, write_image
 from app.core.provenance import SYNTHETIC, Provenance
 from app.errors import NotAnImage, TooManyPixels
+from tests.patience import PATIENCE
 
 MANY = 10**8
 PROVENANCE = Provenance("lookalike", "1.2.3", "0123abcd")
@@ -206,18 +207,18 @@ def test_nothing_is_read_from_a_path(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_exiftool_reads_the_provenance_and_finds_nothing_amiss(form: Format, tmp_path: Path) -> None:
+def test_exiftool_reads_the_provenance_and_finds_nothing_amiss(
+    form: Format, tmp_path: Path, program: Callable[[str], str]
+) -> None:
     """By the program that everybody reads metadata with."""
-    exiftool = shutil.which("exiftool")
-    if exiftool is None:
-        pytest.skip("there is no exiftool on this machine: apt-get install libimage-exiftool-perl")
+    exiftool = program("exiftool")
     file = tmp_path / f"face.{form}"
     file.write_bytes(write_image(np.asarray(quadrants()), form, 90, PROVENANCE))
     printed = subprocess.run(
         [exiftool, "-json", "-all", "-validate", "-warning", "-G1", "-a", str(file)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     (tags,) = json.loads(printed.stdout)
     assert tags["XMP-iptcExt:DigitalSourceType"].endswith("/trainedAlgorithmicMedia")

@@ -83,7 +83,7 @@ def link(tmp_path: Path) -> Callable[[Path], Path]:
 def serving(serve: Callable[..., Server]) -> Callable[..., Server]:
     """Starts servers of a model directory that the operator's key may reload."""
     own = {"keys": ENTRY, "threads": 1, "batch_sizes": "1,2", "log_level": "warning"}
-    return lambda models, **settings: serve(models=models, **own, **settings).until_ready()
+    return lambda models, **settings: serve(models=models, **(own | settings)).until_ready()
 
 
 def version(server: Server) -> str:

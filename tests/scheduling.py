@@ -1,0 +1,35 @@
+"""Which tests run in the same process where several run them (`pytest -n 2`).
+
+Tests of one file share its fixtures, so they stay together, as with `--dist loadscope`. Files that share something dear
+for a whole session, a cluster or a browser with a service, stay together as well. pytest-xdist has `--dist loadgroup`
+and a mark for that, but up to 3.8 it writes the group into `item._nodeid`, which pytest 9.2 no longer reads: every test
+of a group then goes wherever there is room.
+"""
+
+from __future__ import annotations
+
+from xdist.scheduler import LoadScopeScheduling
+
+TOGETHER = {
+    "tests/app/batch/test_ray.py": "the Ray cluster",
+    "tests/deploy/test_ray.py": "the Ray cluster",
+    "tests/page": "the browser",
+}
+"""Files, or folders of files, and what they share."""
+
+
+def together(name: str) -> str:
+    """What all tests have in common that the same process runs.
+
+    Args:
+        name: of a test, as pytest has it.
+    """
+    file = name.partition("::")[0]
+    return TOGETHER.get(file) or TOGETHER.get(file.rpartition("/")[0]) or file
+
+
+class Scheduling(LoadScopeScheduling):
+    """Sends tests that belong together to the same process."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return together(nodeid)
