@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
 from ray._common.utils import get_default_ray_temp_dir
 from ray.cluster_utils import Cluster
+
+from tests.patience import until
 
 NODE = {"num_cpus": 2, "object_store_memory": 80 * 2**20, "include_dashboard": False}
 # A node that is lost is missed after seconds, where half a minute is usual.
@@ -26,9 +28,8 @@ class TwoNodes:
     def __init__(self, folder: str) -> None:
         # The cluster's address is noted there, whatever its own folder is; a new machine does not have it.
         Path(get_default_ray_temp_dir()).mkdir(parents=True, exist_ok=True)
-        self._cluster = Cluster(
-            initialize_head=True, head_node_args={**NODE, "temp_dir": folder, "_system_config": QUICK}
-        )
+        head = {**NODE, "temp_dir": folder, "_system_config": QUICK}
+        self._cluster = _patiently(lambda: Cluster(initialize_head=True, head_node_args=head))
         self._second: Any = None
 
     @property
@@ -38,7 +39,7 @@ class TwoNodes:
     def complete(self) -> None:
         """Have both nodes."""
         if self._second is None:
-            self._second = self._cluster.add_node(**NODE)
+            self._second = _patiently(lambda: self._cluster.add_node(**NODE))
 
     def lose_second(self) -> None:
         """Kill everything of the second node at once."""
@@ -58,6 +59,20 @@ class TwoNodes:
 
     def close(self) -> None:
         self._cluster.shutdown()
+
+
+def _patiently(start: Callable[[], Any]) -> Any:
+    """Start a node; another where Ray, on a busy machine, gives one up after half a minute."""
+
+    def attempt() -> Any:
+        try:
+            return start()
+        except Exception as error:
+            if "timed out during startup" not in str(error):
+                raise
+            return None
+
+    return until(attempt, "a node was started")
 
 
 def _parent(process: Path) -> int:
