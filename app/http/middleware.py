@@ -7,6 +7,7 @@ import logging
 import re
 import time
 import uuid
+from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -81,39 +82,47 @@ class Envelope:
             await send(message)
 
         try:
-            if method not in BODIED:
-                await self._app(inner, receive, send_on)
-            else:
-                with self._readiness.request() as room:
-                    if room:
-                        await self._app(inner, self._limited(scope["path"], headers, receive), send_on)
-                    else:
-                        await self._fail(HTTPException(503, headers={"Retry-After": "1"}), state, send_on)
+            await self._pass_on(inner, headers, receive, send_on)
         except Exception as error:
             log.exception("request failed")
             if not status:
                 await self._fail(error, state, send_on)
         finally:
-            seconds = time.perf_counter() - start
-            route = state["route"] = getattr(inner.get("route"), "path", "none")
-            known_method = method if method in (*BODIED, "GET", "HEAD") else "other"
-            self._metrics.request(route, known_method, status, seconds)
-            if problem := state.get("problem"):
-                self._metrics.rejected(problem)
-            if problem in DOUBTFUL:
-                self._service.doubt()
-            log.log(
-                logging.DEBUG if route in PROBES and status == 200 else logging.INFO,
-                "request",
-                extra={
-                    "method": known_method,
-                    "route": route,
-                    "status": status,
-                    "seconds": round(seconds, 4),
-                    **{name: state[name] for name in ("key", "answer") if name in state},
-                    **({"problem": problem} if problem else {}),
-                },
-            )
+            state["route"] = getattr(inner.get("route"), "path", "none")
+            self._account(method, state, status, time.perf_counter() - start)
+
+    async def _pass_on(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
+        """Have the application answer, unless it is a request with a body and there is no room for one more."""
+        if scope["method"] not in BODIED:
+            await self._app(scope, receive, send)
+            return
+        with self._readiness.request() as room:
+            if room:
+                await self._app(scope, self._limited(scope["path"], headers, receive), send)
+            else:
+                await self._fail(HTTPException(503, headers={"Retry-After": "1"}), scope["state"], send)
+
+    def _account(self, method: str, state: dict[str, Any], status: int, seconds: float) -> None:
+        """Count a request that was answered, log it, and doubt the networks where there is reason to."""
+        route, problem = state["route"], state.get("problem")
+        known_method = method if method in (*BODIED, "GET", "HEAD") else "other"
+        self._metrics.request(route, known_method, status, seconds)
+        if problem:
+            self._metrics.rejected(problem)
+        if problem in DOUBTFUL:
+            self._service.doubt()
+        log.log(
+            logging.DEBUG if route in PROBES and status == 200 else logging.INFO,
+            "request",
+            extra={
+                "method": known_method,
+                "route": route,
+                "status": status,
+                "seconds": round(seconds, 4),
+                **{name: state[name] for name in ("key", "answer") if name in state},
+                **({"problem": problem} if problem else {}),
+            },
+        )
 
     async def _fail(self, error: Exception, state: dict[str, object], send: Send) -> None:
         kind, content, headers = problems.describe(error, str(state["request_id"]))

@@ -100,7 +100,7 @@ def test_libraries_are_not_heard_below_info(logged: Logged) -> None:
 
 
 def test_a_crash_of_the_process_is_a_line_without_the_message() -> None:
-    program = f"from app import logs; logs.configure('info'); raise RuntimeError('{SECRET}')"
+    program = f"from app.telemetry import logs; logs.configure('info'); raise RuntimeError('{SECRET}')"
     output = subprocess.run([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True, check=False).stderr
     line = json.loads(output)
     assert (line["event"], line["exception"]) == ("the process failed", "RuntimeError")
@@ -163,7 +163,7 @@ def test_a_request_id_that_is_not_well_formed_is_replaced(unstarted: TestClient,
         ("POST", f"/v1/variants?{SECRET}", {"content": SECRET}, {"route": "/v1/variants", "status": 415}),
         ("POST", "/v1/render", {"json": {"identity": SECRET}}, {"route": "/v1/render", "status": 422}),
         ("POST", "/v1/render", {"json": {SECRET: 1}}, {"route": "/v1/render", "status": 422}),
-        ("POST", "/v1/render", {"content": SECRET}, {"route": "/v1/render", "status": 422}),
+        ("POST", "/v1/render", {"content": SECRET}, {"route": "/v1/render", "status": 415}),
         (SECRET.replace(",", "!"), "/v1/render", {}, {"method": "other", "status": 405}),
         ("GET", "/v1/model", {"headers": {"User-Agent": SECRET, "Referer": SECRET}}, {"status": 503}),
         ("GET", "/v1/model", {"headers": {"Authorization": f"Bearer {SECRET}"}}, {"status": 503}),
