@@ -21,6 +21,7 @@ from app.http import problems
 from app.http.middleware import Envelope
 from app.keys import make_key
 from app.main import create_app
+from app.ops.readiness import Readiness
 from app.settings import Settings
 from app.telemetry import logs
 from app.telemetry.logs import JsonFormatter
@@ -201,7 +202,9 @@ def test_a_defect_is_logged_under_its_request_id_without_its_message(logged: Log
         raise ValueError(await request.body())
 
     settings, metrics = Settings(), Metrics()
-    app.add_middleware(Envelope, settings=settings, metrics=metrics, service=Service(settings, metrics))
+    service = Service(settings, metrics)
+    readiness = Readiness(service, settings.max_requests)
+    app.add_middleware(Envelope, settings=settings, metrics=metrics, service=service, readiness=readiness)
     client = TestClient(app, raise_server_exceptions=False)
     answer = client.post("/defect", content=SECRET, headers={"X-Request-ID": "r1"})
     assert answer.status_code == 500
