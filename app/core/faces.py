@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 from PIL import Image
 
+from app.core.images import normalised
 from app.runtime import graphs
 from app.runtime.manifest import NETWORKS
 from app.runtime.sessions import Device, Network, wants_cuda
@@ -187,7 +188,7 @@ class Detector:
         small = image.resize(tuple(high - low), Image.Resampling.BILINEAR, box=tuple(box))
         margins = ((low[1], size - high[1]), (low[0], size - high[0]), (0, 0))
         canvas = np.pad(np.asarray(small), margins, mode="edge" if edge else "constant")
-        regressors, logits = (np.asarray(output)[0] for output in network(canvas.astype(np.float32)[None] / 127.5 - 1))
+        regressors, logits = (np.asarray(output)[0] for output in network(normalised(canvas[None])))
         scores = 1 / (1 + np.exp(-np.clip(logits[:, 0].astype(np.float64), -50, 50)))
         keep = scores >= MIN_SCORE
         rows = regressors[keep].reshape(-1, 8, 2).astype(np.float64)  # centre, size, six points

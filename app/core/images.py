@@ -74,13 +74,14 @@ JPEG_TAGS: dict[int, int] = {
 """What Exif 3.0 demands of a JPEG file that has any Exif at all."""
 
 
-def read_photo(data: bytes, max_pixels: int, reduced: bool = True) -> Photo:
+def read_photo(data: bytes, max_pixels: int, reduced: bool = True, formats: tuple[str, ...] = READABLE) -> Photo:
     """Decode a photograph, turn it upright by its EXIF orientation, and make it RGB.
 
     Args:
         data: JPEG, PNG or WebP; of an animation the first frame is taken, transparency becomes white.
         max_pixels: most pixels its header may announce.
         reduced: let a large JPEG be decoded at 1/2, 1/4 or 1/8 of its size.
+        formats: what it may be, by Pillow's names.
 
     Raises:
         NotAnImage: not a picture in one of the formats, or a damaged one.
@@ -88,9 +89,10 @@ def read_photo(data: bytes, max_pixels: int, reduced: bool = True) -> Photo:
     """
     _check_parts(data)
     try:
-        image: Image.Image = Image.open(io.BytesIO(data), formats=READABLE)
+        image: Image.Image = Image.open(io.BytesIO(data), formats=formats)
     except Exception as error:
-        raise NotAnImage("The bytes are not a JPEG, PNG or WebP picture.") from error
+        known = "JPEG, PNG or WebP " if formats == READABLE else ""
+        raise NotAnImage(f"The bytes are not a {known}picture.") from error
     width, height = image.size
     if width * height > max_pixels:
         raise TooManyPixels(f"The picture has {width} x {height} pixels; at most {max_pixels} are accepted.")
@@ -167,6 +169,11 @@ def _exif(software: str, form: Format) -> bytes:
     if form == "jpeg":
         exif.update(JPEG_TAGS)
     return exif.tobytes()
+
+
+def normalised(pixels: Bytes) -> NDArray[np.float32]:
+    """Levels 0..255 as networks take them, in [-1, 1]; shape as it was."""
+    return pixels.astype(np.float32) / np.float32(127.5) - np.float32(1)
 
 
 def contact_sheet(images: Sequence[Bytes], columns: int | None = None) -> Bytes:

@@ -15,7 +15,7 @@ import onnxruntime as ort
 
 from app.core.faces import Detector, align, recognizer_maps, similarity
 from app.core.generate import Generator, sample_controls
-from app.core.images import read_photo, write_image
+from app.core.images import normalised, read_photo, write_image
 from app.core.provenance import Provenance
 
 MODELS = Path("app/models")
@@ -36,7 +36,7 @@ class ShippedFiles:
 
     def _recognise(self, faces: Any) -> Any:
         rows, columns = recognizer_maps()
-        crop = np.einsum("ih,nhwc,jw->nijc", rows, faces.astype(np.float32) / 127.5 - 1, columns, optimize=True)
+        crop = np.einsum("ih,nhwc,jw->nijc", rows, normalised(faces), columns, optimize=True)
         (vectors,) = self._recognizer.run(None, {self._recognizer.get_inputs()[0].name: crop.astype(np.float32)})
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 

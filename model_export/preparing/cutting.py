@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from app.core.faces import (
     FRAME_POINTS,
@@ -21,9 +20,13 @@ from app.core.faces import (
     align,
     similarity_transform,
 )
+from app.core.images import READABLE, read_photo
+from app.errors import NotAnImage, TooManyPixels
 from app.runtime.sessions import Device
 
 MAX_PIXELS = 100_000_000
+FORMATS = (*READABLE, "TIFF", "AVIF", "BMP", "GIF")
+"""What a picture may be, by Pillow's names."""
 
 
 class UnusablePicture(ValueError):
@@ -103,26 +106,16 @@ class Cutter:
 
 
 def read_picture(data: bytes) -> Image.Image:
-    """Decode a picture to upright RGB.
+    """Decode a picture to upright RGB, as the service does, but of more formats.
 
     Raises:
         UnusablePicture: not a picture, damaged, or larger than `MAX_PIXELS`.
     """
     try:
-        with Image.open(io.BytesIO(data)) as file:
-            if file.width * file.height > MAX_PIXELS:
-                raise UnusablePicture("too many pixels")
-            upright = ImageOps.exif_transpose(file)
-            if upright.has_transparency_data:
-                # What is transparent becomes white, not whatever colour happens to stand there.
-                layer = upright.convert("RGBA")
-                return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-            return upright.convert("RGB")
-    except Image.DecompressionBombError as error:
+        return read_photo(data, MAX_PIXELS, reduced=False, formats=FORMATS).image
+    except TooManyPixels as error:
         raise UnusablePicture("too many pixels") from error
-    except UnusablePicture:
-        raise
-    except Exception as error:  # Pillow's decoders raise a dozen kinds on damaged files
+    except NotAnImage as error:
         raise UnusablePicture("unreadable") from error
 
 

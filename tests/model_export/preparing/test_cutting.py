@@ -1,6 +1,7 @@
 """From a picture to a measured face."""
 
 import io
+import zlib
 
 import numpy as np
 import pytest
@@ -99,6 +100,21 @@ def test_every_mode_becomes_rgb(mode):
     kind = "TIFF" if mode == "CMYK" else "PNG"
     image = ASTRONAUT.convert("L").convert("I;16") if mode == "I;16" else ASTRONAUT.convert(mode)
     assert read_picture(encode(image, kind)).mode == "RGB"
+
+
+def test_grey_of_16_bits_keeps_its_ramp():
+    ramp = np.linspace(0, 65535, 256).astype(np.uint16)
+    read = read_picture(encode(Image.fromarray(np.tile(ramp, (8, 1)))))
+    assert np.abs(np.asarray(read)[0, :, 0].astype(int) - np.arange(256)).max() <= 1
+
+
+def test_a_picture_of_very_many_parts_is_refused():
+    """Each of them costs a decoder time, however little it holds."""
+    whole = encode(ASTRONAUT)
+    comment = b"\0\0\0\5tEXta\0bcd" + zlib.crc32(b"tEXta\0bcd").to_bytes(4, "big")
+    assert read_picture(whole[:-12] + comment * 20 + whole[-12:]).size == ASTRONAUT.size
+    with pytest.raises(UnusablePicture, match="unreadable"):
+        read_picture(whole[:-12] + comment * 20_000 + whole[-12:])
 
 
 def test_what_is_transparent_becomes_white():
