@@ -47,7 +47,8 @@ class Quality:
         sharpness: see `sharpness`.
         brightness: mean luminance of the middle of the frame, 0..255.
         contrast: standard deviation of that luminance.
-        grey: whether the face has no colour.
+        channel_difference: mean of largest minus least channel over the middle of the frame, 0..255; 0 is grey.
+        cut_out: whether the face was cut out and laid on white, see `is_cut_out`.
     """
 
     score: float
@@ -59,7 +60,13 @@ class Quality:
     sharpness: float
     brightness: float
     contrast: float
-    grey: bool
+    channel_difference: float
+    cut_out: bool
+
+    @property
+    def grey(self) -> bool:
+        """No colour beyond what JPEG adds; a tinted (sepia) face counts as coloured."""
+        return self.channel_difference < 4.0
 
 
 class Cutter:
@@ -90,7 +97,8 @@ class Cutter:
             sharpness=sharpness(luminance),
             brightness=float(middle.mean()),
             contrast=float(middle.std()),
-            grey=is_grey(aligned),
+            channel_difference=channel_difference(aligned),
+            cut_out=is_cut_out(aligned),
         )
 
     def embed(self, faces: Bytes, batch: int = 32) -> Floats:
@@ -175,11 +183,16 @@ def sharpness(luminance: Floats) -> float:
     return float(laplacian.var()) / (contrast + 1.0)
 
 
-def is_grey(face: Bytes) -> bool:
-    """Whether the face [128, 128, 3] has no colour beyond what JPEG adds; a tinted (sepia) face counts as coloured."""
-    channels = face[_MIDDLE].astype(np.float32)
-    spread = channels.max(-1) - channels.min(-1)
-    return float(spread.mean()) < 4.0
+def channel_difference(face: Bytes) -> float:
+    """Mean of largest minus least channel over the middle of a face [128, 128, 3], 0..255."""
+    channels = face[_MIDDLE].astype(np.int16)
+    return float((channels.max(-1) - channels.min(-1)).mean())
+
+
+def is_cut_out(face: Bytes, size: int = FRAME_SIZE // 16) -> bool:
+    """Whether both lower corners of a face [128, 128, 3] are white: an oval laid on white, or the like of one."""
+    corner = face[-size:].min(-1) >= 248
+    return bool(corner[:, :size].all() and corner[:, -size:].all())
 
 
 _MIDDLE = (slice(FRAME_SIZE // 8, FRAME_SIZE * 15 // 16), slice(FRAME_SIZE // 6, FRAME_SIZE * 5 // 6))

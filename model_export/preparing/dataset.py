@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.core.faces import Bytes, Floats
+from model_export.preparing.packing import unpack
 
 Split = Literal["train", "test"]
 
@@ -61,32 +62,24 @@ class FaceSet:
 
     @classmethod
     def open(cls, path: Path | str, split: Split | None = None) -> FaceSet:
-        """Open a prepared folder; `split` None opens both sides, train first.
+        """Open a prepared folder, or one of its parts packed; `split` None opens both sides, train first.
 
         Raises:
             FileNotFoundError: the folder holds no finished prepared set.
             ValueError: its files do not belong together.
         """
-        folder = Path(path)
-        if not (folder / "report.json").exists():
-            raise FileNotFoundError(f"{folder}: no finished prepared set; run `python -m model_export prepare` first")
-        with (folder / "faces.csv").open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        arrays = [np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS]
-        if any(len(array) != len(rows) for array in arrays):
-            raise ValueError(f"{folder}: faces.csv and the arrays differ in length; run prepare again")
+        rows, faces, embeddings, mirrored = _read(Path(path))
         gender_names, group_names, source_names = (_names(rows, label) for label in ("gender", "group", "source"))
         # Train rows come first in the files, so that each side is one slice and stays memory-mapped.
         train = sum(row["split"] == "train" for row in rows)
         part = {None: slice(None), "train": slice(0, train), "test": slice(train, None)}[split]
         if any(row["split"] != "train" for row in rows[:train]):
-            raise ValueError(f"{folder}: faces.csv is not ordered train first; run prepare again")
-        faces, embeddings, mirrored = (array[part] for array in arrays)
+            raise ValueError(f"{path}: faces.csv is not ordered train first; run prepare again")
         rows = rows[part]
         return cls(
-            faces=faces,
-            embeddings=embeddings,
-            embeddings_mirrored=mirrored,
+            faces=faces[part],
+            embeddings=embeddings[part],
+            embeddings_mirrored=mirrored[part],
             names=[row["file"] for row in rows],
             clusters=np.array([int(row["cluster"]) for row in rows], np.int64),
             ages=_numbers(rows, "age", math.nan),
@@ -108,6 +101,21 @@ class FaceSet:
 
 ARRAYS = ("faces", "embeddings", "embeddings_mirrored")
 """The array files of a prepared set, each NAME.npy."""
+
+
+def _read(folder: Path) -> tuple[list[dict[str, str]], Bytes, Floats, Floats]:
+    """The table and the arrays: memory-mapped, or out of the parts of a packed set."""
+    if any(folder.glob("part-*.tar")):
+        return unpack(folder)
+    if not (folder / "report.json").exists():
+        raise FileNotFoundError(f"{folder}: no finished prepared set; run `python -m model_export prepare` first")
+    with (folder / "faces.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    faces, plain, mirrored = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS)
+    if any(len(array) != len(rows) for array in (faces, plain, mirrored)):
+        raise ValueError(f"{folder}: faces.csv and the arrays differ in length; run prepare again")
+    return rows, faces, plain, mirrored
+
 
 LABELS = ("age", "gender", "group")
 """What is known or estimated of a face, in the order of `FaceSet.estimated`."""

@@ -13,7 +13,8 @@ from model_export.preparing.command import MODELS
 from model_export.preparing.cutting import (
     Cutter,
     UnusablePicture,
-    is_grey,
+    channel_difference,
+    is_cut_out,
     outside_share,
     padding_share,
     read_picture,
@@ -156,8 +157,23 @@ def test_dark_hair_is_no_padding(cutter):
 
 
 def test_grey_is_told_from_colour_and_tint(cutter):
-    face, _ = cutter.cut(encode(ASTRONAUT))
+    face, quality = cutter.cut(encode(ASTRONAUT))
     grey = Image.fromarray(face).convert("L")
-    assert is_grey(np.asarray(read_picture(encode(grey.convert("RGB"), "JPEG", quality=80))))
-    assert not is_grey(np.asarray(ImageOps.colorize(grey, "black", "#ffe8c0")))
-    assert not is_grey(face)
+    compressed = read_picture(encode(grey.convert("RGB"), "JPEG", quality=80))
+    assert channel_difference(np.asarray(compressed)) < 4
+    assert channel_difference(np.asarray(ImageOps.colorize(grey, "black", "#ffe8c0"))) > 4
+    assert quality.channel_difference == pytest.approx(channel_difference(face))
+    assert not quality.grey
+    assert cutter.cut(encode(ASTRONAUT.convert("L")))[1].grey
+
+
+def test_a_face_cut_out_and_laid_on_white_is_told_by_both_lower_corners(cutter):
+    face, quality = cutter.cut(encode(ASTRONAUT))
+    assert not quality.cut_out
+    white, oval = Image.new("RGB", (128, 128), "white"), Image.new("L", (128, 128))
+    ImageDraw.Draw(oval).ellipse((4, -20, 124, 126), fill=255)
+    laid = np.asarray(Image.composite(Image.fromarray(face), white, oval))
+    assert is_cut_out(laid)
+    half = face.copy()
+    half[:, :64] = laid[:, :64]  # a white wall on one side
+    assert not is_cut_out(half)

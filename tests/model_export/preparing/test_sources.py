@@ -1,77 +1,67 @@
-"""Reading photographs out of folders and archives."""
-
-import io
-import tarfile
-import zipfile
+"""The list of sources."""
 
 import pytest
 
-from model_export.preparing.sources import Source, SourceError
+from model_export.preparing.pictures import SourceError
+from model_export.preparing.sources import read_sources
 
-FILES = {
-    "b.jpg": b"bee",
-    "deep/er/a.jpg": b"ay",
-    ".hidden/c.jpg": b"no",
-    "deep/.DS_Store": b"no",
-    "labels.csv": b"file",
-}
+TWO = """
+estimate = true
+refine = {other = ["latino", "middle eastern"]}
 
+[[source]]
+name = "one"
+photographs = "one.tar"
+labels = "one.csv"
+licence = "CC BY 4.0"
+test_faces = 300
 
-def as_folder(path):
-    for name, data in FILES.items():
-        (path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
-        (path / "set" / name).write_bytes(data)
-    return path / "set"
-
-
-def as_tar(path, mode="w", suffix="tar"):
-    with tarfile.open(path / f"set.{suffix}", mode) as archive:
-        for name, data in FILES.items():
-            entry = tarfile.TarInfo(f"./{name}")
-            entry.size = len(data)
-            archive.addfile(entry, io.BytesIO(data))
-        archive.addfile(tarfile.TarInfo("../outside.jpg"))
-    return path / f"set.{suffix}"
+[[source]]
+name = "apart"
+photographs = "/elsewhere/apart"
+use = "keep away"
+"""
 
 
-def as_zip(path):
-    with zipfile.ZipFile(path / "set.zip", "w") as archive:
-        archive.mkdir("deep")
-        for name, data in FILES.items():
-            archive.writestr(name, data)
-    return path / "set.zip"
+def test_paths_of_a_list_are_relative_to_it(tmp_path):
+    (tmp_path / "faces.toml").write_text(TWO)
+    listed = read_sources(tmp_path / "faces.toml")
+    one, apart = listed.source
+    assert (one.photographs, one.labels) == (tmp_path / "one.tar", (tmp_path / "one.csv",))
+    assert str(apart.photographs) == "/elsewhere/apart"
+    assert (one.use, apart.use, one.test_faces) == ("prepare", "keep away", 300)
+    assert listed.estimate
+    assert listed.refine == {"other": ("latino", "middle eastern")}
+
+
+def test_anything_else_is_the_one_source(tmp_path):
+    listed = read_sources(tmp_path / "photographs", tmp_path / "mine.csv", 7)
+    (one,) = listed.source
+    assert (one.name, one.photographs, one.labels) == ("", tmp_path / "photographs", (tmp_path / "mine.csv",))
+    assert one.test_faces == 7
+    assert not listed.estimate
 
 
 @pytest.mark.parametrize(
-    "make", [as_folder, as_tar, lambda path: as_tar(path, "w:gz", "tar.gz"), as_zip], ids=["folder", "tar", "gz", "zip"]
+    ("text", "complaint"),
+    [
+        ("[[source]]\nname=", "not TOML"),
+        ("", "source: Field required"),
+        ("[[source]]\nname='a'\n", "source.0.photographs: Field required"),
+        ("[[source]]\nphotographs='a'\nlicense='x'\n", "source.0.license: Extra inputs"),
+        ("[[source]]\nphotographs='a'\n[[source]]\nphotographs='b'\n", "needs a name of its own"),
+        ("[[source]]\nphotographs='a'\nuse='keep away'\n", "no source is to be prepared"),
+        ("[[source]]\nname='A b'\nphotographs='a'\n", "source.0.name"),
+    ],
 )
-def test_every_kind_lists_its_files_sorted_without_hidden_ones(tmp_path, make):
-    with Source(make(tmp_path)) as source:
-        names = [name for name in source.names if "outside" not in name]
-        assert [name.removeprefix("./") for name in names] == ["b.jpg", "deep/er/a.jpg", "labels.csv"]
-        assert [source.read(name) for name in reversed(names)] == [b"file", b"ay", b"bee"]
+def test_a_list_that_cannot_be_meant_is_refused(tmp_path, text, complaint):
+    (tmp_path / "faces.toml").write_text(text)
+    with pytest.raises(SourceError, match=complaint):
+        read_sources(tmp_path / "faces.toml")
 
 
-def test_a_name_that_points_outside_is_read_from_the_archive_and_never_written(tmp_path):
-    with Source(as_tar(tmp_path)) as source:
-        assert source.read("../outside.jpg") == b""
-    assert not (tmp_path.parent / "outside.jpg").exists()
-
-
-@pytest.mark.parametrize("data", [b"", b"not an archive at all" * 100])
-def test_anything_else_is_refused(tmp_path, data):
-    (tmp_path / "thing").write_bytes(data)
-    with pytest.raises(SourceError, match="not a folder, a tar or a zip"):
-        Source(tmp_path / "thing")
-
-
-def test_nothing_there_is_refused(tmp_path):
-    with pytest.raises(SourceError, match="missing"):
-        Source(tmp_path / "missing")
-
-
-def test_an_archive_that_was_cut_short_says_so(tmp_path):
-    whole = as_tar(tmp_path, "w:gz", "tar.gz").read_bytes()
-    (tmp_path / "short.tar.gz").write_bytes(whole[:-40])
-    with pytest.raises(SourceError, match="cut short"):
-        Source(tmp_path / "short.tar.gz")
+def test_a_missing_list_and_labels_beside_a_list_are_refused(tmp_path):
+    with pytest.raises(SourceError, match="cannot be read"):
+        read_sources(tmp_path / "faces.toml")
+    with pytest.raises(SourceError, match="in the list itself"):
+        read_sources(tmp_path / "faces.toml", labels=tmp_path / "mine.csv")
