@@ -18,6 +18,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", type=Path, help="folder for data, run, models and report")
     parser.add_argument("--images", type=int, default=200_000, help="faces to see in training")
     parser.add_argument("--start-from", type=Path, metavar="FOLDER", help="exported models to begin with; see train")
+    parser.add_argument("--recipe", help="settings of the training; see train")
+    parser.add_argument(
+        "--recognizer", action="append", default=[], metavar="NAME=FILE", help="a further judge in training; see train"
+    )
     parser.add_argument("--judge", type=Path, help="ONNX recogniser that training never saw; see evaluate")
     parser.add_argument("--version", default="0.1.0", help="version of the model, as clients see it")
 
@@ -30,6 +34,8 @@ def run(arguments: argparse.Namespace) -> int:
     data, trained, models, report = (str(out / name) for name in ("data", "run", "models", "report"))
     export = ["export", trained, models, "--data", data, "--version", arguments.version]
     start = ["--start-from", str(arguments.start_from)] if arguments.start_from else []
+    start += ["--recipe", arguments.recipe] if arguments.recipe else []
+    start += [word for named in arguments.recognizer for word in ("--recognizer", named)]
     judge = ["--judge", str(arguments.judge)] if arguments.judge else []
     card = out / "models" / CARD.name
 

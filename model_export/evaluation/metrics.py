@@ -14,6 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats  # type: ignore[import-untyped]
+from sklearn.kernel_ridge import KernelRidge  # type: ignore[import-untyped]
+from sklearn.model_selection import GridSearchCV, PredefinedSplit  # type: ignore[import-untyped]
+from sklearn.preprocessing import StandardScaler  # type: ignore[import-untyped]
 
 Array = NDArray[Any]
 
@@ -91,6 +94,42 @@ def bootstrap(
     return Figure(value, float(low) + shift, float(high) + shift)
 
 
+@dataclass(frozen=True)
+class Intervals:
+    """Figures with their intervals, all resampled alike.
+
+    Attributes:
+        resamples: how many times faces are drawn with replacement.
+        seed: of the draws.
+    """
+
+    resamples: int
+    seed: int
+
+    def of(self, statistic: Callable[..., float], *arrays: Array, cost: int = 1, centred: bool = False) -> Figure:
+        """A statistic with its interval; slow statistics are resampled `cost` times less often."""
+        resamples = max(10, self.resamples // cost)
+        return bootstrap(statistic, *arrays, resamples=resamples, seed=self.seed, centred=centred)
+
+    def mean(self, values: Array) -> Figure:
+        """A mean with its interval."""
+        return self.of(lambda rows: float(np.mean(rows)), values.astype(np.float64))
+
+    def median(self, values: Array) -> Figure:
+        """A median with its interval."""
+        return self.of(lambda rows: float(np.median(rows)), values)
+
+
+def ratio_of_means(first: Array, second: Array) -> float:
+    """Of two arrays."""
+    return float(first.mean() / max(float(second.mean()), 1e-12))
+
+
+def as_json(figures: dict[str, Figure]) -> dict[str, Any]:
+    """What `evaluation.json` holds of figures by name."""
+    return {name: figure.as_json() for name, figure in figures.items()}
+
+
 # -- recognition -------------------------------------------------------------------------------------------------------
 
 
@@ -132,13 +171,6 @@ def calibrate(
         draws[draw] = [scores[min(np.searchsorted(mass, rate * mass[-1]), len(scores) - 1)] for rate in rates]
     ends = np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0).T
     return [Figure(value, float(low), float(high)) for value, (low, high) in zip(values, ends, strict=True)]
-
-
-def psnr(images: Array, targets: Array) -> Array:
-    """Peak signal-to-noise ratio in decibels of uint8 images [n, ...], each against its target."""
-    axes = tuple(range(1, images.ndim))
-    error = np.square(images.astype(np.float32) - targets.astype(np.float32)).mean(axes)
-    return 10 * np.log10(255**2 / np.maximum(error, 1e-6))
 
 
 # -- distributions -----------------------------------------------------------------------------------------------------
@@ -210,15 +242,14 @@ class KernelDistance:
 
 def auc(low: Array, high: Array) -> float:
     """Probability that an entry of `low` is below one of `high`, ties counting half: 0.5 where they are alike."""
-    ranks = stats.rankdata(np.concatenate([low, high]))
-    above = ranks[len(low) :].sum() - len(high) * (len(high) + 1) / 2
+    above = stats.mannwhitneyu(high, low, method="asymptotic").statistic
     return float(above / (len(low) * len(high)))
 
 
 # -- controls ----------------------------------------------------------------------------------------------------------
 
 
-class KernelRidge:
+def fresh_reader(x: Array, y: Array) -> Callable[[Array], Array]:
     """Ridge regression in the dual, linear or with a Gaussian kernel: fewer samples than features.
 
     Kernel and strength are chosen on the last fifth of the samples that it is fitted on; those should be other faces
@@ -227,57 +258,23 @@ class KernelRidge:
     Args:
         x: [n, d] features.
         y: [n, k] targets.
+
+    Returns:
+        Features [m, d] -> predictions [m, k].
     """
-
-    STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
-    WIDTHS = (None, 1.0, 3.0)
-    """Of the Gaussian, in root mean square distances of the samples; None is the linear kernel."""
-
-    def __init__(self, x: Array, y: Array) -> None:
-        self._mean, self._deviation = x.mean(0), np.maximum(x.std(0), 1e-6)
-        self._offset = y.mean(0)
-        standard = self._standardise(x)
-        self._samples = standard
-        products = standard @ standard.T
-        cut = max(1, len(x) * 4 // 5)
-        fit, check = slice(None, cut), slice(cut, None)
-        best: tuple[float, float | None, float] = (-math.inf, None, 1.0)
-        targets = (y - self._offset).astype(np.float64)
-        for width in self.WIDTHS:
-            gram = self._kernel(products, np.diag(products), np.diag(products), width)
-            for strength in self.STRENGTHS:
-                weights = _solve(gram[fit, fit], targets[fit], strength)
-                score = float(np.mean(r_squared(gram[check, fit] @ weights, targets[check])))
-                best = max(best, (score, width, strength), key=lambda choice: choice[0])
-        _, self.width, self.strength = best
-        gram = self._kernel(products, np.diag(products), np.diag(products), self.width)
-        self._weights = _solve(gram, targets, self.strength)
-
-    def __call__(self, x: Array) -> Array:
-        """Predictions [m, k] for features [m, d]."""
-        standard = self._standardise(x)
-        lengths = np.square(standard).sum(1), np.square(self._samples).sum(1)
-        gram = self._kernel(standard @ self._samples.T, *lengths, self.width)
-        predictions: Array = gram @ self._weights + self._offset
-        return predictions
-
-    def _standardise(self, x: Array) -> Array:
-        # Scaled so that a sample has a length of about 1, whatever the number of features.
-        standard: Array = ((x - self._mean) / self._deviation / math.sqrt(x.shape[1])).astype(np.float32)
-        return standard
-
-    @staticmethod
-    def _kernel(products: Array, first: Array, second: Array, width: float | None) -> Array:
-        if width is None:
-            return products.astype(np.float64)
-        squares = np.maximum(first[:, None] + second[None, :] - 2 * products, 0)
-        return np.exp(-squares.astype(np.float64) / (2 * 2 * width**2))
-
-
-def _solve(gram: Array, targets: Array, strength: float) -> Array:
-    ridge = gram + strength * np.trace(gram) / len(gram) * np.eye(len(gram))
-    solution: Array = np.linalg.solve(ridge, targets)
-    return solution
+    # Scaled so that a sample has a length of about 1, whatever the number of features.
+    scaler, length = StandardScaler().fit(x), math.sqrt(x.shape[1])
+    last_fifth = np.where(np.arange(len(x)) < max(1, len(x) * 4 // 5), -1, 0)
+    strengths = {"alpha": [1e-3, 1e-2, 1e-1, 1.0]}
+    choices = [
+        {"kernel": ["linear"], **strengths},
+        # Widths of 1 and 3 root mean square distances of the samples.
+        {"kernel": ["rbf"], "gamma": [1 / (4 * width**2) for width in (1.0, 3.0)], **strengths},
+    ]
+    offset = y.mean(0)
+    search = GridSearchCV(KernelRidge(), choices, scoring="r2", cv=PredefinedSplit(last_fifth))
+    search.fit(scaler.transform(x) / length, y - offset)
+    return lambda features: search.predict(scaler.transform(features) / length) + offset
 
 
 def r_squared(predictions: Array, targets: Array) -> Array:

@@ -11,10 +11,70 @@ from numpy.typing import NDArray
 
 from app.core.faces import Bytes
 from model_export.contact_sheet import save_contact_sheet
-from model_export.evaluation.controls import Effects
-from model_export.evaluation.samples import Variants
+from model_export.evaluation import metrics
+from model_export.evaluation.baselines import baselines
+from model_export.evaluation.controls import walk
+from model_export.evaluation.effects import Effects
+from model_export.evaluation.fairness import in_band_by_face
+from model_export.evaluation.identities import random_people
+from model_export.evaluation.likeness import thresholds
+from model_export.evaluation.sample import Sample
+from model_export.evaluation.studio import Variants
 
 Array = NDArray[Any]
+
+
+def draw(sample: Sample, result: dict[str, Any], out: Path) -> None:
+    """Write plots and sheets of an evaluation into a folder. They show held-out and training faces."""
+    names = [control["name"] for control in result["controls"]]
+    impostors, mask = metrics.impostor_similarities(sample.embeddings, sample.test.clusters[sample.rows])
+    plot_similarities(
+        out / "similarities.png",
+        impostors[mask],
+        sample.variants.similarity,
+        sample.redrawn.similarity,
+        {name: baseline.variants.similarity for name, baseline in baselines(sample).items()},
+        np.array(thresholds(sample).band),
+    )
+    walked = walk(sample)
+    plot_responses(out / "responses.png", walked.effects, names)
+    groups = result["metrics"]["fairness"]["groups"]
+    plot_fairness(out / "fairness.png", groups, float(in_band_by_face(sample).mean()))
+    for index, sweeps in enumerate(walked.grid[:3]):
+        save_sweeps(out / f"sweeps_{index + 1}.webp", sweeps, walked.positions, names)
+    _draw_redrawn(sample, out)
+    _draw_variants(sample, out)
+    _draw_random_people(sample, out)
+
+
+def _draw_redrawn(sample: Sample, out: Path) -> None:
+    rows, redrawn = range(min(48, sample.deep)), sample.redrawn
+    pairs = [face for row in rows for face in (sample.sources[row], redrawn.images[row])]
+    captions = [text for row in rows for text in ("source", f"{redrawn.similarity[row]:.2f}")]
+    save_contact_sheet(out / "reconstructions.webp", pairs, captions, columns=12)
+
+
+def _draw_variants(sample: Sample, out: Path) -> None:
+    low, high = thresholds(sample).band
+    similarity, redrawn = sample.variants.similarity, sample.redrawn
+    outside = np.maximum(low - similarity, similarity - high).clip(0).mean(1)
+    order = np.argsort(outside - 0.1 * redrawn.similarity[: sample.deep], kind="stable")
+    chosen = {"variants": np.arange(min(10, sample.deep)), "best": order[:10], "worst": order[::-1][:10]}
+    for name, rows in chosen.items():
+        save_cases(out / f"{name}.webp", sample.sources, redrawn.images, redrawn.similarity, sample.variants, rows)
+
+
+def _draw_random_people(sample: Sample, out: Path) -> None:
+    people = random_people(sample)
+    some = people.faces[:60]
+    save_contact_sheet(out / "random_identities.webp", list(some), [""] * len(some))
+    closest = np.argsort(-people.similarity)[:24]
+    pairs = [face for row in closest for face in (people.faces[row], sample.train.faces[people.nearest[row]])]
+    save_contact_sheet(
+        out / "nearest_training_faces.webp",
+        [np.asarray(face) for face in pairs],
+        [text for row in closest for text in ("random", f"training {people.similarity[row]:.2f}")],
+    )
 
 
 def save_rows(path: Path, rows: Sequence[Sequence[Bytes]], captions: Sequence[Sequence[str]]) -> None:

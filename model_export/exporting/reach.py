@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from app.core.faces import EMBEDDING_SIZE
 from model_export.networks.generator import CONTROL_SIZE, IDENTITY_SIZE, Decoder, Encoder, mixed_precision
 from model_export.networks.pretrained import FrozenRecognizer
+from model_export.pictures import to_tensor
 from model_export.preparing.dataset import FaceSet
 
 FREE_SIZE = 16
@@ -208,7 +209,7 @@ def observe(
         upright = faces.faces[rows]
         pictures = np.stack([upright, upright[:, :, ::-1]], axis=1)
         known = np.stack([faces.embeddings[rows], faces.embeddings_mirrored[rows]], axis=1)
-        images = torch.from_numpy(pictures).flatten(0, 1).permute(0, 3, 1, 2).float() / 127.5 - 1
+        images = to_tensor(pictures.reshape(-1, *pictures.shape[2:]))
         embedding = torch.from_numpy(known).flatten(0, 1)
         identity, _ = encoder(images, embedding)
         with mixed_precision(images.device):  # twice as fast, and not what limits the surrogate

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from model_export.networks.generator import IDENTITY_SIZE, Decoder, Encoder
+from model_export.pictures import to_tensor
 from model_export.preparing.dataset import FaceSet
 
 LEAST_VARIANCE = 1e-2
@@ -24,7 +25,7 @@ def latents(encoder: Encoder, faces: FaceSet, count: int, seed: int = 0) -> Tens
     chosen = np.sort(np.random.default_rng(seed).permutation(len(faces))[:count])
     means = []
     for rows in np.array_split(chosen, max(1, len(chosen) // 64)):
-        images = torch.from_numpy(faces.faces[rows]).permute(0, 3, 1, 2).float() / 127.5 - 1
+        images = to_tensor(faces.faces[rows])
         means.append(encoder(images, torch.from_numpy(faces.embeddings[rows]))[0])
     return torch.cat(means).double()
 

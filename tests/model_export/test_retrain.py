@@ -60,6 +60,13 @@ def test_nothing_follows_a_step_that_failed(
     assert len(calls) == begun
 
 
+def test_recipe_and_recognisers_are_for_the_training(calls: list[list[str]], tmp_path: Path) -> None:
+    words = ["--recipe", "from_nothing", "--recognizer", "dlib=a.json", "--recognizer", "faceplugin=b.onnx"]
+    assert retrain.run(arguments(tmp_path, *words)) == 0
+    assert calls[1] == ["train", str(tmp_path / "data"), str(tmp_path / "run"), *words, "--set", "total_images=200000"]
+    assert not any("--recipe" in call for call in (calls[0], *calls[2:]))
+
+
 def test_a_card_that_was_written_is_kept(calls: list[list[str]], tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     card = tmp_path / "models" / "MODEL_CARD.md"

@@ -9,7 +9,9 @@ import onnx
 import pytest
 import torch
 
-from model_export.exporting import command
+from model_export.exporting import quantize as narrow
+from model_export.exporting.graphs import describe, round_to_half, to_onnx
+from model_export.exporting.served import ServedDecoder
 from model_export.networks.generator import CONTROL_SIZE, IDENTITY_SIZE, Decoder
 from tests.model_export.tiny import TINY
 
@@ -20,9 +22,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("decoder")
     decoder = Decoder(TINY.networks)
-    command.round_to_half(decoder)
+    round_to_half(decoder)
     examples = {"identity": torch.zeros(3, IDENTITY_SIZE), "control": torch.zeros(3, CONTROL_SIZE)}
-    command.to_onnx(command.ServedDecoder(decoder), examples, ["image"], folder / "decoder.onnx")
+    to_onnx(ServedDecoder(decoder), examples, ["image"], folder / "decoder.onnx")
     return folder
 
 
@@ -32,7 +34,7 @@ def controls(count: int) -> np.ndarray:
 
 def test_int8_is_close_to_float32_and_smaller(folder: Path) -> None:
     identities = np.random.default_rng(0).standard_normal((32, IDENTITY_SIZE), np.float32)
-    assert command.write_int8(folder, identities, controls) > command.LEAST_FIDELITY
+    assert narrow.write_int8(folder, identities, controls) > narrow.LEAST_FIDELITY
     model = onnx.load(folder / "decoder_int8.onnx")
     stored = {item.name: item.data_type for item in model.graph.initializer}
     convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
@@ -42,11 +44,11 @@ def test_int8_is_close_to_float32_and_smaller(folder: Path) -> None:
         weight = made[convolution.input[1]]
         assert (weight.op_type, stored[weight.input[0]]) == ("DequantizeLinear", onnx.TensorProto.INT8)
     assert onnx.TensorProto.FLOAT16 in stored.values()
-    assert command.describe(folder / "decoder_int8.onnx")["inputs"] == {"identity": ["n", 70], "control": ["n", 10]}
+    assert describe(folder / "decoder_int8.onnx")["inputs"] == {"identity": ["n", 70], "control": ["n", 10]}
 
 
 def test_int8_that_draws_something_else_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "closeness", lambda *_: 20.0)
+    monkeypatch.setattr(narrow, "closeness", lambda *_: 20.0)
     identities = np.random.default_rng(0).standard_normal((16, IDENTITY_SIZE), np.float32)
     with pytest.raises(ValueError, match=r"within 20\.0 dB"):
-        command.write_int8(folder, identities, controls)
+        narrow.write_int8(folder, identities, controls)

@@ -1,4 +1,4 @@
-"""What the evaluation looks at: held-out faces, their variants as the service would make them, and two baselines."""
+"""The networks of the evaluation in batches: those that draw and recognise as they are served, and one that looks."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from app.core.faces import Bytes, Floats
-from app.core.generate import CONTROL_SIZE, Generator, sample_controls
+from app.core.generate import Generator
 from model_export.evaluation.judge import Judge
 from model_export.networks.pretrained import PerceptualFeatures
 from model_export.networks.probes import AttributeProbe
+from model_export.pictures import to_tensor
 from model_export.training.losses import feature_distance
 
 Array = NDArray[Any]
@@ -96,43 +97,6 @@ def batches(faces: Bytes, size: int = BATCH) -> Iterator[Bytes]:
         yield np.ascontiguousarray(faces[start : start + size])
 
 
-def random_controls(faces: int, count: int, seed: int) -> Floats:
-    """Controls [faces, count, 10] at full strength, as the service draws them, a seed for each face."""
-    return np.stack([sample_controls(seed * 1_000_003 + face, count, 1.0) for face in range(faces)])
-
-
-def match_jitter(
-    studio: Studio, identities: Floats, sources: Floats, wanted: float, seed: int, steps: int = 8
-) -> float:
-    """The scale of the noise on z at which the median similarity at c = 0 is the wanted one, by bisection."""
-    noise = np.random.default_rng(seed).standard_normal(identities.shape).astype(np.float32)
-    controls = np.zeros((len(identities), CONTROL_SIZE), np.float32)
-
-    def median(scale: float) -> float:
-        _, embeddings = studio.decode(identities + np.float32(scale) * noise, controls)
-        return float(np.median((embeddings * sources).sum(1)))
-
-    low, high = 0.0, 4.0
-    for _ in range(steps):
-        middle = (low + high) / 2
-        low, high = (middle, high) if median(middle) > wanted else (low, middle)
-    return (low + high) / 2
-
-
-def nearest_others(embeddings: Floats, clusters: Array) -> Array:
-    """For each face the most similar one of another cluster, [n]."""
-    similarity = embeddings @ embeddings.T
-    similarity[clusters[:, None] == clusters[None, :]] = -2
-    return similarity.argmax(1)
-
-
-def morph(faces: Bytes, others: Bytes, shares: Array) -> Bytes:
-    """Pixel blends [n, k, ...] of faces [n, ...] and others [n, ...], the others at shares [k]."""
-    weight = np.asarray(shares, np.float32).reshape(1, -1, 1, 1, 1)
-    blend = faces[:, None].astype(np.float32) * (1 - weight) + others[:, None].astype(np.float32) * weight
-    return np.asarray(blend.round(), np.uint8)
-
-
 class Looks:
     """EfficientNet-Lite0 trained on ImageNet, at the face frame's own resolution: how pictures look, and how alike.
 
@@ -146,8 +110,7 @@ class Looks:
     @torch.inference_mode()
     def maps(self, faces: Bytes) -> list[Tensor]:
         """Raw feature maps of faces [n, 128, 128, 3], one [n, channels, h, w] a stage."""
-        images = torch.from_numpy(np.ascontiguousarray(faces)).permute(0, 3, 1, 2).float() / 127.5 - 1
-        return self._network.raw(images)
+        return self._network.raw(to_tensor(faces))
 
     @torch.inference_mode()
     def describe(self, faces: Bytes) -> tuple[Floats, Floats]:
@@ -155,7 +118,7 @@ class Looks:
         pooled, deep = [], []
         for part in batches(faces):
             maps = self.maps(part)
-            pooled.append(AttributeProbe.pool(normalised(maps)).numpy())
+            pooled.append(AttributeProbe.pool(PerceptualFeatures.unit(maps)).numpy())
             deep.append(maps[-1].mean((2, 3)).numpy())
         return np.concatenate(pooled), np.concatenate(deep)
 
@@ -164,7 +127,7 @@ class Looks:
         """Feature distance [n] of two batches of faces: squared, of unit-length features, as in the training's loss."""
         return np.concatenate(
             [
-                feature_distance(normalised(self.maps(a)), normalised(self.maps(b))).numpy()
+                feature_distance(PerceptualFeatures.unit(self.maps(a)), PerceptualFeatures.unit(self.maps(b))).numpy()
                 for a, b in zip(batches(first), batches(second), strict=True)
             ]
         )
@@ -175,7 +138,7 @@ class Looks:
         first, second = np.triu_indices(variants.shape[1], k=1)
         spreads = []
         for faces in variants:
-            maps = normalised(self.maps(faces))
+            maps = PerceptualFeatures.unit(self.maps(faces))
             spreads.append(feature_distance([value[first] for value in maps], [value[second] for value in maps]).mean())
         return np.array(spreads, np.float32)
 
@@ -184,17 +147,11 @@ class Looks:
         """Later feature maps on a coarse grid, and a small picture: what a fresh regressor reads, [n, d]."""
         rows = []
         for part in batches(faces):
-            maps = normalised(self.maps(part))[1:]
+            maps = PerceptualFeatures.unit(self.maps(part))[1:]
             grids = [torch.nn.functional.adaptive_avg_pool2d(value * value.shape[1] ** 0.5, 4) for value in maps]
-            images = torch.from_numpy(part).permute(0, 3, 1, 2).float() / 127.5 - 1
-            small = torch.nn.functional.adaptive_avg_pool2d(images, 24)
+            small = torch.nn.functional.adaptive_avg_pool2d(to_tensor(part), 24)
             rows.append(torch.cat([value.flatten(1) for value in (*grids, small)], dim=1).numpy())
         return np.concatenate(rows)
-
-
-def normalised(maps: list[Tensor]) -> list[Tensor]:
-    """Feature maps of unit length over the channels."""
-    return [torch.nn.functional.normalize(value, dim=1, eps=1e-4) for value in maps]
 
 
 def in_chunks(function: Callable[[Bytes], Array], faces: Bytes) -> Array:

@@ -14,8 +14,11 @@ import onnxruntime as ort
 import pytest
 import torch
 
-from model_export.exporting import command as exporting
+from model_export.exporting import export as exporting
+from model_export.exporting import graphs, quantize
 from model_export.exporting.reach import PORTRAIT_SIZE, Gain, Reach, Surrogate
+from model_export.exporting.served import ServedDecoder
+from model_export.networks.generator import Decoder
 from model_export.preparing.dataset import FaceSet
 from model_export.training.config import TrainConfig
 from tests.model_export.conftest import MODELS
@@ -91,7 +94,7 @@ def test_what_was_fitted_on_faces_is_served(face_set: FaceSet, tmp_path: Path, m
     monkeypatch.setattr(exporting, "learn", lambda _: None)
     monkeypatch.setattr(exporting, "fit", lambda *_: (Reach(), gain, 0.5))
     monkeypatch.setattr(exporting, "OBSERVED_FACES", 8)
-    monkeypatch.setattr(exporting, "LEAST_FIDELITY", 0)
+    monkeypatch.setattr(quantize, "LEAST_FIDELITY", 0)
     facts = {"thresholds": {"fmr_1e-3": 0.5, "genuine_median": 0.74}}
     out = tmp_path / "out"
     manifest = exporting.export(tmp_path / "checkpoint.pt", TINY, MODELS, out, "1", facts, many)
@@ -139,13 +142,13 @@ def test_a_graph_that_differs_from_pytorch_is_refused(exported: Path) -> None:
 
     make = {"image": lambda count: np.random.default_rng(0).integers(0, 256, (count, 128, 128, 3), np.uint8)}
     with pytest.raises(ValueError, match="differs from PyTorch"):
-        exporting.check_parity(Wrong(), exported / "encoder.onnx", make, 1e-6)
+        graphs.check_parity(Wrong(), exported / "encoder.onnx", make, 1e-6)
 
 
 def test_a_graph_over_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exporting, "MAX_BYTES", 1000)
-    decoder = exporting.Decoder(TINY.networks)
+    monkeypatch.setattr(graphs, "MAX_BYTES", 1000)
+    decoder = Decoder(TINY.networks)
     examples = {"identity": torch.zeros(3, 70), "control": torch.zeros(3, 10)}
     with pytest.raises(ValueError, match="MiB"):
-        exporting.to_onnx(exporting.ServedDecoder(decoder), examples, ["image"], tmp_path / "decoder.onnx")
+        graphs.to_onnx(ServedDecoder(decoder), examples, ["image"], tmp_path / "decoder.onnx")
     assert not (tmp_path / "decoder.onnx").exists()

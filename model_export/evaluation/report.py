@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,68 +56,67 @@ def tables(evaluation: dict[str, Any]) -> str:
     parts = [
         f"Held-out faces: {settings['faces']} with {settings['controls']} random controls each, "
         f"{settings['wide']} with one. Brackets hold 95 % bootstrap intervals over faces.",
-        _table(
-            ("metric", "value", "aim", "reached"),
-            [
-                (
-                    text,
-                    written(entry, style),
-                    _aim(entry, style),
-                    _met(entry),
-                )
-                for path, text, style in HEADLINES
-                if (entry := find(metrics, path)) is not None
-            ],
-        ),
+        _headlines(metrics),
         "### Thresholds of the service's recogniser in the face frame",
-        _table(
-            ("threshold", "cosine"),
-            [
-                *((name, written(entry)) for name, entry in metrics["calibration"]["recognizer"].items()),
-                (
-                    "genuine median",
-                    f"{metrics['calibration']['genuine_median']['value']:.2f} "
-                    f"({metrics['calibration']['genuine_median']['quoted_from']})",
-                ),
-            ],
-        ),
+        _thresholds(metrics["calibration"]),
         "### Against two baselines",
-        _table(
-            ("metric", "this model", "latent jitter", "pixel morph"),
-            [
-                (text, *(written(entry, style) if entry else "" for entry in entries))
-                for key, text, style in BASELINES
-                if (entries := _beside(metrics, key))[0] is not None
-            ],
-        ),
+        _beside_baselines(metrics),
         "### What each control was measured to do",
-        _table(
-            ("control", "name", "effect", "R²"),
-            [
-                (str(index + 1), control["name"], control["effect"], written(recovered))
-                for index, (control, recovered) in enumerate(
-                    zip(evaluation["controls"], metrics["control_recoverability"]["r2"], strict=True)
-                )
-            ],
-        ),
+        _controls(evaluation["controls"], metrics["control_recoverability"]["r2"]),
         "### By group and gender of the data's labels",
-        _table(
-            ("group", "faces", "in band", "reconstruction above threshold", "similarity", "PSNR, dB", "diversity"),
-            [
-                (
-                    name,
-                    str(row["faces"]),
-                    written(row["in_band"], "percent"),
-                    written(row["reconstruction_above_threshold"], "percent"),
-                    written(row["reconstruction_similarity"]),
-                    written(row["psnr"]),
-                    written(row["diversity"]),
-                )
-                for name, row in metrics["fairness"]["groups"].items()
-            ],
-        ),
+        _groups(metrics["fairness"]["groups"]),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _headlines(metrics: dict[str, Any]) -> str:
+    rows = [
+        (text, written(entry, style), _aim(entry, style), _met(entry))
+        for path, text, style in HEADLINES
+        if (entry := find(metrics, path)) is not None
+    ]
+    return _table(("metric", "value", "aim", "reached"), rows)
+
+
+def _thresholds(calibration: dict[str, Any]) -> str:
+    median = calibration["genuine_median"]
+    rows = [(name, written(entry)) for name, entry in calibration["recognizer"].items()]
+    rows.append(("genuine median", f"{median['value']:.2f} ({median['quoted_from']})"))
+    return _table(("threshold", "cosine"), rows)
+
+
+def _beside_baselines(metrics: dict[str, Any]) -> str:
+    rows = [
+        (text, *(written(entry, style) if entry else "" for entry in entries))
+        for key, text, style in BASELINES
+        if (entries := _beside(metrics, key))[0] is not None
+    ]
+    return _table(("metric", "this model", "latent jitter", "pixel morph"), rows)
+
+
+def _controls(controls: list[dict[str, str]], recovered: list[dict[str, Any]]) -> str:
+    rows = [
+        (str(number), control["name"], control["effect"], written(entry))
+        for number, (control, entry) in enumerate(zip(controls, recovered, strict=True), 1)
+    ]
+    return _table(("control", "name", "effect", "R²"), rows)
+
+
+def _groups(groups: dict[str, dict[str, Any]]) -> str:
+    rows = [
+        (
+            name,
+            str(row["faces"]),
+            written(row["in_band"], "percent"),
+            written(row["reconstruction_above_threshold"], "percent"),
+            written(row["reconstruction_similarity"]),
+            written(row["psnr"]),
+            written(row["diversity"]),
+        )
+        for name, row in groups.items()
+    ]
+    head = ("group", "faces", "in band", "reconstruction above threshold", "similarity", "PSNR, dB", "diversity")
+    return _table(head, rows)
 
 
 def write(path: Path, text: str) -> None:
@@ -175,6 +175,6 @@ def _beside(metrics: dict[str, Any], key: str) -> list[dict[str, Any] | None]:
     return [own, *(find(metrics, f"baselines.{name}.{key}") for name in ("latent_jitter", "pixel_morph"))]
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     lines = [head, tuple("---" for _ in head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,0 +1,41 @@
+"""Encoder and decoder as they are served: bytes in, bytes out."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from model_export.exporting.reach import Gain, Reach
+from model_export.networks.generator import Decoder, Encoder
+from model_export.networks.pretrained import FrozenRecognizer
+from model_export.pictures import normalised, to_bytes
+
+
+class ServedEncoder(nn.Module):
+    """The encoder as it is served: bytes in, the mean of the identity out, and the recogniser's embedding."""
+
+    def __init__(self, encoder: Encoder, recognizer: FrozenRecognizer, reach: Reach | None = None) -> None:
+        super().__init__()
+        self.encoder, self.recognizer, self.reach = encoder, recognizer, reach
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Faces uint8 [n, 128, 128, 3] -> identities float32 [n, 70], embeddings float32 [n, 192] of unit length."""
+        pixels = normalised(image)
+        embedding = self.recognizer(pixels)
+        identity, _ = self.encoder(pixels, embedding)
+        if self.reach is not None:
+            identity = self.reach(identity, embedding)
+        return identity, embedding
+
+
+class ServedDecoder(nn.Module):
+    """The decoder as it is served: bytes out, and controls that reach as far as the identity says."""
+
+    def __init__(self, decoder: Decoder, gain: Gain | None = None) -> None:
+        super().__init__()
+        self.decoder, self.gain = decoder, gain
+
+    def forward(self, identity: Tensor, control: Tensor) -> tuple[Tensor]:
+        """Identities [n, 70], controls [n, 10] -> faces uint8 [n, 128, 128, 3]."""
+        if self.gain is not None:
+            control = self.gain(identity, control)
+        return (to_bytes(self.decoder(identity, control)),)
