@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,6 +23,14 @@ SHORT = 150
 """Inputs that the fuzzer makes in a short run."""
 
 DOCUMENTED = {400: "not-an-image bad-request", 413: "too-many-pixels too-many-bytes", 422: "no-face face-too-small"}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    """One that gives up on no picture because the machine is busy."""
+    server = Server(deadline=PATIENCE)
+    yield server.until_ready()
+    server.stop()
 
 
 def judged(answer: httpx.Response) -> int:
