@@ -64,9 +64,13 @@ async def load(server: Server, seconds: float, at_once: int, rate: float = 0.0) 
 
         async def ask() -> None:
             start = time.perf_counter()
-            answer = await client.post(
-                f"/v1/variants?count={COUNT}", content=ORIGINALS["jpeg"], headers={"Content-Type": "image/jpeg"}
-            )
+            try:
+                answer = await client.post(
+                    f"/v1/variants?count={COUNT}", content=ORIGINALS["jpeg"], headers={"Content-Type": "image/jpeg"}
+                )
+            except httpx.RemoteProtocolError:  # shown out, since it took thrice its deadline
+                seen.answers.append((0, time.perf_counter() - start))
+                return
             if answer.status_code == 503:
                 assert int(answer.headers["Retry-After"]) >= 1
                 assert answer.json()["type"] == "urn:lookalike:problem:overloaded"
@@ -156,15 +160,22 @@ def test_what_cannot_be_done_in_time_is_given_up_and_not_done_after_all(serve: C
     server = serve(queue_images=4096, max_requests=4096, deadline=1.5).until_ready()
     seen = asyncio.run(load(server, 2, 0, rate=60))
     server.until(lambda: server.metric("lookalike_queue_images") == 0, "nothing was queued")
-    assert set(seen.statuses) <= {200, 408, 504}
+    assert set(seen.statuses) <= {0, 200, 408, 504}
     assert seen.statuses[504] > 0, "it must have been too much"
     decoded = server.metric('lookalike_batch_images_sum{model="decoder"}')
     given_up = seen.statuses[504] * COUNT
     # What is asked for now is done after all that would still have been done for nobody.
-    answered = 0
-    while answered < 3:
-        answered += server.post("/v1/variants?count=1", ORIGINALS["jpeg"]).status_code == 200
-    assert server.metric('lookalike_batch_images_sum{model="decoder"}') <= decoded + 4 * cores() + 3 * 2, (
+    asked = 0
+
+    def answered() -> bool:
+        nonlocal asked
+        asked += 1
+        with contextlib.suppress(httpx.RemoteProtocolError):
+            return server.post("/v1/variants?count=1", ORIGINALS["jpeg"]).status_code == 200
+        return False
+
+    server.until(answered, "one was answered")
+    assert server.metric('lookalike_batch_images_sum{model="decoder"}') <= decoded + 4 * cores() + 2 * asked, (
         "it goes on for nobody"
     )
     assert decoded < len(seen.answers) * COUNT - given_up / 4
