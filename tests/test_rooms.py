@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import re
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-APP = Path(__file__).parents[1] / "app"
+ROOT = Path(__file__).parents[1]
+APP = ROOT / "app"
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
 
 MAY_USE: dict[str, set[str]] = {
     "__init__": set(),
@@ -110,3 +113,27 @@ def test_no_way_leads_back_to_where_it_began() -> None:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
         pytest.fail(" -> ".join(error.args[1]))
+
+
+def reached(room: str, arrows: set[tuple[str, str]]) -> set[str]:
+    """All rooms that arrows lead to, one after another."""
+    found = {end for start, end in arrows if start == room}
+    return found.union(*(reached(end, arrows) for end in found))
+
+
+def test_the_picture_shows_the_table() -> None:
+    """A room may use what can be reached from it: no more than the picture shows, and all that it shows."""
+    picture = ARCHITECTURE.read_text(encoding="utf-8").partition("```mermaid")[2].partition("```")[0]
+    arrows = set(re.findall(r"^ +(\w+)(?:\[.*?\])? --> (\w+)", picture, re.MULTILINE))
+    rooms = {end for arrow in arrows for end in arrow}
+    assert rooms == set(MAY_USE) - {"__init__", "__main__"}  # which is drawn with main
+    for room in rooms:
+        allowed = MAY_USE[room] | (MAY_USE["__main__"] - {"main"} if room == "main" else set())
+        assert allowed <= reached(room, arrows), room
+        assert {end for start, end in arrows if start == room} <= allowed, room
+
+
+def test_every_path_that_the_architecture_names_is_there() -> None:
+    named = set(re.findall(r"`((?:app|model_export|tests)/[\w./]*)`", ARCHITECTURE.read_text(encoding="utf-8")))
+    assert len(named) > 30
+    assert [path for path in sorted(named) if not (ROOT / path).exists()] == []

@@ -31,7 +31,7 @@ DOCUMENTS = sorted(
     path.relative_to(ROOT).as_posix()
     for path in (ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md"))
 )
-SHELL, PYTHON, NODE, DATA = ("sh", "bash"), ("python",), ("js",), ("json", "yaml")
+SHELL, PYTHON, NODE, DATA, PICTURES = ("sh", "bash"), ("python",), ("js",), ("json", "yaml"), ("mermaid",)
 EXCUSE = re.compile(r"<!-- not executed: (.+?) -->", re.DOTALL)
 SERVES = re.compile(r"(?:make|\.venv/bin/python -m app) serve$")
 ADDRESS = "127.0.0.1:8000"

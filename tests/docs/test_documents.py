@@ -13,7 +13,20 @@ from PIL import Image
 
 from app.main import create_app
 from app.settings import Settings
-from tests.docs.documents import DATA, DOCUMENTS, NODE, PYTHON, ROOT, SHELL, SHORTER, Block, Reader, blocks, check_data
+from tests.docs.documents import (
+    DATA,
+    DOCUMENTS,
+    NODE,
+    PICTURES,
+    PYTHON,
+    ROOT,
+    SHELL,
+    SHORTER,
+    Block,
+    Reader,
+    blocks,
+    check_data,
+)
 
 BLOCKS = [block for document in DOCUMENTS for block in blocks(document)]
 RUN = [block for block in BLOCKS if not block.excuse and block.language not in DATA]
@@ -71,7 +84,7 @@ def test_a_service_that_does_not_start_is_noticed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.place)
 def test_a_block_is_executed_or_says_why_not(block: Block) -> None:
-    known = (*SHELL, *PYTHON, *NODE, *DATA)
+    known = (*SHELL, *PYTHON, *NODE, *DATA, *PICTURES)
     assert block.language in known, (
         f"{block.place}: nobody knows how to execute a block of {block.language or 'nothing'}"
     )
