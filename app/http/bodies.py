@@ -125,7 +125,7 @@ def _typed(model: type[BaseModel], name: str, text: str) -> Any:
     if name not in model.model_fields:
         return text
     field = model.model_fields[name]
-    kind: Any = Annotated[field.annotation, *field.metadata]
+    kind: Any = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
     try:
         return TypeAdapter(kind).validate_python(text)
     except ValidationError as error:
