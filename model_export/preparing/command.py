@@ -201,7 +201,9 @@ def _choose(opened: list[_Opened], out: Path, wishes: Wishes) -> dict[str, Any]:
     for one in opened:
         found, without = one.gather()
         if one.source.use == "keep away":
-            kept_away = np.concatenate([kept_away, embeddings(found)])
+            # A profile tells the recogniser too little: half of the set would look like it.
+            clear = [candidate for candidate in found if not wishes.limits.reason(candidate.quality)]
+            kept_away = np.concatenate([kept_away, embeddings(clear)])
         else:
             candidates += found
             dropped += without

@@ -42,7 +42,7 @@ def balance(
     pictures = Counter(people)
     weights = np.array([pictures[person] ** -0.5 for person in people])
     margins = []
-    for values, power in ((cells, 0.0), (sources, 0.5)):
+    for values, power in ((sources, 0.5), (cells, 0.0)):  # the cells last: where both cannot be had, these are
         sizes = Counter(values)
         total = sum(size**power for size in sizes.values())
         numbers = {value: number for number, value in enumerate(sizes)}
