@@ -1,4 +1,4 @@
-"""The command line: `python -m model_export prepare | train | evaluate | export | retrain`."""
+"""The command line: `python -m model_export prepare | train | evaluate | export | showcase | retrain`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ COMMANDS = {
     "train": "prepared faces -> weights",
     "evaluate": "weights -> figures and sheets on held-out faces",
     "export": "weights -> ONNX files and their manifest",
+    "showcase": "ONNX files -> the faces that the page and the README show",
     "retrain": "photographs -> a model to be served: all of the above in turn",
 }
 """Sub-command -> what it does."""
@@ -20,6 +21,7 @@ MODULES = {
     "train": "training.command",
     "evaluate": "evaluation.command",
     "export": "exporting.command",
+    "showcase": "exporting.showcase",
     "retrain": "retrain",
 }
 """Where each is; the module offers `add_arguments(parser)` and `run(args) -> int`."""

@@ -24,6 +24,15 @@ export function onKeyNeeded(ask) {
   askForKey = ask;
 }
 
+function problemFrom(told, status, hint) {
+  const type = String(told.type ?? "").split(":").pop();
+  return new Problem(
+    TITLES[type] ?? told.title ?? "The service could not answer",
+    told.detail ?? `It answered with status ${status}. ${hint}`,
+    { type, status, requestId: told.request_id ?? "" },
+  );
+}
+
 async function problemOf(response) {
   let told = {};
   try {
@@ -31,14 +40,8 @@ async function problemOf(response) {
   } catch {
     // Something between the page and the service answered; its status is all there is.
   }
-  const type = String(told.type ?? "").split(":").pop();
   const wait = response.headers.get("Retry-After");
-  const hint = wait ? `Try again in ${wait} s.` : "Try again in a moment.";
-  return new Problem(
-    TITLES[type] ?? told.title ?? "The service could not answer",
-    told.detail ?? `It answered with status ${response.status}. ${hint}`,
-    { type, status: response.status, requestId: told.request_id ?? "" },
-  );
+  return problemFrom(told, response.status, wait ? `Try again in ${wait} s.` : "Try again in a moment.");
 }
 
 /**
@@ -78,6 +81,33 @@ export async function call(path, { form, json, accept = "application/json", sign
       const given = await askForKey(problem, Boolean(used));
       if (given === null) throw problem;
       key = given;
+    }
+  }
+}
+
+/**
+ * The lines of an answer in NDJSON, as they come.
+ * @param {Response} response of a request that accepts `application/x-ndjson`.
+ * @throws {Problem} the service gave up on the way, which it tells in its last line; or the connection broke.
+ */
+export async function* lines(response) {
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    let part;
+    try {
+      part = await reader.read();
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+      throw new Problem("The connection broke", "Check it, then try again.");
+    }
+    if (part.done) return;
+    const whole = (rest + part.value).split("\n");
+    rest = whole.pop();
+    for (const line of whole) {
+      const value = JSON.parse(line);
+      if (value.problem) throw problemFrom(value.problem, value.problem.status, "Try again in a moment.");
+      yield value;
     }
   }
 }

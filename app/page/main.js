@@ -3,51 +3,59 @@
 import { Problem, call, onKeyNeeded } from "./api.js";
 import { Compare } from "./compare.js";
 import { Controls } from "./controls.js";
+import { faceFrame } from "./crop.js";
 import { announce, byId, notice, plural, whileBusy } from "./dom.js";
 import { drawFaces, showPhoto } from "./faces.js";
 import { askForKey } from "./key.js";
-import { fileIn, fromCamera, hasCamera, onChoice, onDrop, prepared } from "./photograph.js";
+import { anyPerson, identityOf } from "./person.js";
+import { fileIn, fromCamera, fromClipboard, hasCamera, hasClipboard, onChoice, onDrop, prepared } from "./photograph.js";
+import { VIEWS, readAddress, remember, remembered, rememberedNumber } from "./state.js";
 import { Sweep } from "./sweep.js";
+import { tabs } from "./tabs.js";
 import { Variants } from "./variants.js";
+import { Viewer } from "./viewer.js";
 
-const VIEWS = ["make", "compare"];
+const PANEL = "variants";
 
-/** The face at work: its identity, and the photograph and the index of the face in it where there is one. */
+/** The face at work: its identity, and where there is one the photograph, and its reference. */
 let subject = null;
 let parts = null;
 let intake = null;
 
-let open = "make";
+let view = VIEWS[0];
 
-const view = () => open;
+/** Photographs that are pasted or dropped anywhere belong to the view that is open. */
+const takers = { make: (file) => takePhoto(file), compare: (file) => parts.compare.paste(file) };
 
 function showView(focus) {
-  const asked = location.hash.slice(1) || "make";
+  const asked = readAddress();
   // Other fragments, as that of the link that skips the header, lead to places within the view that is open.
-  if (!VIEWS.includes(asked)) return;
-  open = asked;
-  for (const name of VIEWS) byId(`${name}-view`).hidden = name !== view();
+  if (!asked) return;
+  view = asked;
+  for (const name of VIEWS) byId(`${name}-view`).hidden = name !== view;
   for (const link of document.querySelectorAll(".view-link")) {
-    if (link.hash === `#${view()}`) link.setAttribute("aria-current", "page");
+    if (link.hash === `#${view}`) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  if (view() === "compare") parts?.compare.offer(subject?.photo);
+  if (view === "compare") parts?.compare.offer(subject?.photo);
   if (focus) {
     window.scrollTo(0, 0);
-    byId(`${view()}-title`).focus({ preventScroll: true });
+    byId(`${view}-title`).focus({ preventScroll: true });
   }
 }
 
-/** Let every part of the page work on a face. */
-function work(next) {
+/** Let every part of the page work on a face; `recall` when it is the one that the address names. */
+async function work(next, recall = false) {
   subject = next;
   document.body.classList.add("has-face");
   byId("workspace").hidden = false;
   byId("photo-figure").hidden = !next.photo;
-  byId("live-caption").textContent = next.photo ? "Redrawn" : "Random identity";
+  byId("live-caption").textContent = next.person === undefined ? "Redrawn" : `Random face ${next.person}`;
+  remember({ person: next.person, example: next.example });
   parts.sweep.show(next);
   // One after the other: the face that is looked at first is drawn first.
-  return parts.controls.show(next.identity).then(() => subject === next && parts.variants.show(next));
+  await parts.controls.show(next, recall);
+  if (subject === next) await parts.variants.show(next);
 }
 
 /** Begin with something new, which makes what is still under way for the old one void. */
@@ -65,21 +73,24 @@ function end(mine, error) {
   if (error && error.name !== "AbortError") notice(byId("source-notice"), error);
 }
 
-async function takePhoto(file) {
+async function takePhoto(file, { example, recall = false } = {}) {
   if (!parts) return;
   const mine = begin();
   try {
     const photo = await prepared(file);
     const { faces } = await (await call("v1/identities", { form: { image: photo, face: "all" }, signal: mine.signal })).json();
-    await showPhoto(byId("photo-image"), photo);
+    const picture = byId("photo-image");
+    await showPhoto(picture, photo);
     if (intake !== mine) return;
     const choose = (index) => {
       const kept = byId("boxes").contains(document.activeElement);
-      drawFaces(byId("boxes"), byId("photo-image"), faces, index, choose);
+      drawFaces(byId("boxes"), picture, faces, index, choose);
       if (kept) byId("boxes").children[index].focus();
-      work({ photo, index: faces[index].index, identity: faces[index].identity });
+      const { identity, reference, landmarks } = faces[index];
+      work({ photo, identity, reference, example, before: faceFrame(picture, landmarks) }, recall);
     };
-    byId("photo-caption").textContent = faces.length > 1 ? `${faces.length} faces: choose one` : "Your photograph";
+    const whose = example ? "Nobody: an example" : "Your photograph";
+    byId("photo-caption").textContent = faces.length > 1 ? `${faces.length} faces: choose one` : whose;
     choose(0);
     announce(faces.length > 1 ? `${plural(faces.length, "face")} found; the largest is chosen` : "One face found");
     end(mine);
@@ -88,18 +99,18 @@ async function takePhoto(file) {
   }
 }
 
-/** Seventy normal numbers: the distribution that the model's identities follow. */
-function randomIdentity(size) {
-  const uniform = () => (crypto.getRandomValues(new Uint32Array(1))[0] + 1) / 2 ** 32;
-  return Array.from({ length: size }, () => Math.sqrt(-2 * Math.log(uniform())) * Math.cos(2 * Math.PI * uniform()));
-}
-
-async function takeRandom() {
+async function takePerson(person, recall = false) {
   if (!parts) return;
   const mine = begin();
-  announce("A random identity is drawn");
-  await work({ photo: null, index: null, identity: randomIdentity(parts.model.identity_size) });
+  announce("A random face is drawn");
+  await work({ photo: null, identity: identityOf(person, parts.model.identity_size), person }, recall);
   end(mine);
+}
+
+async function takeExample(example, recall = false) {
+  const { src } = byId("examples").querySelector(`[data-example="${example}"] img`);
+  const file = await (await fetch(src, { cache: "force-cache", credentials: "same-origin" })).blob();
+  await takePhoto(file, { example, recall });
 }
 
 async function takeFromCamera() {
@@ -120,25 +131,66 @@ async function takeFromCamera() {
   }
 }
 
-/** Photographs that are pasted or dropped anywhere belong to the view that is open. */
-function takeAnywhere(file) {
-  if (view() === "compare") parts?.compare.paste(file);
-  else takePhoto(file);
+async function takeFromClipboard() {
+  notice(byId("source-notice"), null);
+  try {
+    const picture = await fromClipboard();
+    if (picture) await takePhoto(picture);
+    else notice(byId("source-notice"), new Problem("There is no picture on the clipboard", "Copy one, then paste again."));
+  } catch {
+    notice(byId("source-notice"), new Problem(
+      "The clipboard may not be read", "Allow it for this page in the browser, or paste with the keyboard."));
+  }
 }
 
 function listen() {
+  const take = (file) => parts && takers[view](file);
   onChoice(byId("photo-file"), takePhoto);
   onChoice(byId("camera-file"), takePhoto);
-  onDrop(document.body, takeAnywhere);
-  byId("random").addEventListener("click", (event) => whileBusy(event.currentTarget, takeRandom));
+  onDrop(document.body, take);
+  byId("random").addEventListener("click", (event) => whileBusy(event.currentTarget, () => takePerson(anyPerson())));
   byId("camera").addEventListener("click", takeFromCamera);
+  byId("paste").hidden = !hasClipboard();
+  byId("paste").addEventListener("click", takeFromClipboard);
+  for (const button of byId("examples").querySelectorAll("button")) {
+    button.addEventListener("click", () => whileBusy(button, () => takeExample(button.dataset.example)));
+  }
   document.addEventListener("paste", (event) => {
     const file = fileIn(event.clipboardData);
     if (!file) return;
     event.preventDefault();
-    takeAnywhere(file);
+    take(file);
   });
   window.addEventListener("hashchange", () => showView(true));
+}
+
+function build(model) {
+  for (const control of model.controls) control.label = control.name.charAt(0).toUpperCase() + control.name.slice(1);
+  const openPanel = tabs(byId("tabs"), (name) => {
+    byId("workspace").dataset.panel = name;
+    remember({ panel: name === PANEL ? null : name });
+  });
+  const use = (control) => {
+    openPanel("controls");
+    parts.controls.set(control);
+    byId("tab-controls").focus({ preventScroll: true });
+    byId("workspace").scrollIntoView({ block: "start", behavior: "smooth" });
+    announce("The sliders are moved");
+  };
+  const viewer = new Viewer(model);
+  parts = {
+    model, controls: new Controls(model), variants: new Variants(model, viewer, use), sweep: new Sweep(model, viewer, use),
+    compare: new Compare(model),
+  };
+  openPanel(remembered("panel") ?? PANEL);
+  byId("model-line").textContent = `Model ${model.name} ${model.version} of ${model.created}, running on the ${model.device === "cuda" ? "GPU" : "CPU"}.`;
+}
+
+/** Begin with the face that the address names, where it names one. */
+function recall() {
+  const [person, example] = [rememberedNumber("person", 0, 2 ** 32 - 1), rememberedNumber("example", 1, 6)];
+  if (person !== null) takePerson(Math.floor(person), true);
+  else if (example !== null) takeExample(Math.floor(example), true);
 }
 
 async function start() {
@@ -146,18 +198,9 @@ async function start() {
   listen();
   showView(false);
   try {
-    const model = await (await call("v1/model")).json();
-    for (const control of model.controls) control.label = control.name.charAt(0).toUpperCase() + control.name.slice(1);
-    const use = (control) => {
-      parts.controls.set(control);
-      byId("controls").scrollIntoView({ block: "nearest", behavior: "smooth" });
-      announce("The sliders are moved");
-    };
-    parts = {
-      model, controls: new Controls(model), variants: new Variants(model, use), sweep: new Sweep(model, use), compare: new Compare(model),
-    };
-    byId("model-line").textContent = `Model ${model.name} ${model.version} of ${model.created}, running on the ${model.device === "cuda" ? "GPU" : "CPU"}.`;
+    build(await (await call("v1/model")).json());
     document.body.dataset.ready = "";
+    recall();
   } catch (error) {
     notice(byId("source-notice"), error);
   }

@@ -32,6 +32,22 @@ function jpeg(picture, width, height) {
 /** The first file of a drop or a paste; undefined where there is none. */
 export const fileIn = (transfer) => transfer?.files?.[0];
 
+/** Whether a button can ask for what is on the clipboard; pasting by key or menu needs no button. */
+export const hasClipboard = () => Boolean(navigator.clipboard?.read);
+
+/**
+ * The picture on the clipboard.
+ * @returns {Promise<?Blob>} it, or null where there is none.
+ * @throws {DOMException} the person or the browser does not let the page see it.
+ */
+export async function fromClipboard() {
+  for (const item of await navigator.clipboard.read()) {
+    const type = item.types.find((name) => name.startsWith("image/"));
+    if (type) return item.getType(type);
+  }
+  return null;
+}
+
 /** Take files that are dropped on an element; `take` gets each. */
 export function onDrop(place, take) {
   let depth = 0;

@@ -119,6 +119,12 @@ class Visitor:
         expect(self.page.locator("#variants-summary")).to_be_visible()
         expect(self.page.locator("main [aria-busy]")).to_have_count(0)
 
+    def settle_controls(self) -> None:
+        """Wait until the face follows its sliders, and its look-alikes are made."""
+        expect(self.page.locator("body.has-face")).to_be_attached()
+        expect(self.page.locator("#variants-summary")).not_to_have_attribute("hidden", "")
+        expect(self.page.locator("main [aria-busy]")).to_have_count(0)
+
     def check(self) -> None:
         """Nothing went wrong, and nobody else was asked for anything."""
         assert not self.complaints

@@ -1,5 +1,7 @@
 """The page without a mouse, for a screen reader, on a phone, in the dark."""
 
+import re
+
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
@@ -24,11 +26,14 @@ def test_everything_can_be_done_with_the_keyboard(visitor):
     expect(page.locator("main")).to_be_focused()
 
     tab_to(page, page.locator("#photo-file"), 1)
-    tab_to(page, page.get_by_role("button", name="Use the camera"), 1)
-    tab_to(page, page.get_by_role("button", name="Random identity"), 1)
+    tab_to(page, page.get_by_role("button", name="Camera"), 1)
+    tab_to(page, page.get_by_role("button", name="Random"), 2)
     page.keyboard.press("Enter")
     visitor.settle()
 
+    tab_to(page, page.get_by_role("tab", name="Look-alikes"), 12)
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("tab", name="Controls")).to_be_focused()
     first = page.locator("#sliders input").first
     tab_to(page, first, 5)
     page.keyboard.press("End")
@@ -37,20 +42,30 @@ def test_everything_can_be_done_with_the_keyboard(visitor):
     page.keyboard.press("Delete")
     expect(page.locator("#sliders output").first).to_have_text("0.00")
 
-    tab_to(page, page.get_by_label("How many"), 12)
+    page.get_by_role("tab", name="Controls").focus()
+    page.keyboard.press("Home")
+    tab_to(page, page.get_by_label("How many"), 2)
     page.keyboard.press("Control+A")
     page.keyboard.type("2")
     page.keyboard.press("Enter")
     expect(page.locator("#variants .tile")).to_have_count(2)
     visitor.settle()
-    tab_to(page, page.get_by_role("button", name="Move the sliders to Look-alike 2"))
+    tab_to(page, page.get_by_role("button", name=re.compile("Look-alike 2")))
     page.keyboard.press("Enter")
-    expect(page.locator("#status")).to_have_text("The sliders are moved")
-    expect(page.locator("#sliders output").first).not_to_have_text("0.00")
-    tab_to(page, page.get_by_role("button", name="Download Look-alike 2"), 1)
+    viewer = page.get_by_role("dialog", name="Look-alike 2")
+    expect(viewer.get_by_role("button", name="Next")).to_be_focused()
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("#viewer-title")).to_have_text("Look-alike 1")
+    tab_to(page, page.get_by_role("button", name="Download"), 4)
     with page.expect_download():
         page.keyboard.press("Enter")
-    tab_to(page, page.get_by_role("button", name="Sweep"), 4)
+    page.get_by_role("button", name="Sliders: move them here").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#status")).to_have_text("The sliders are moved")
+    expect(page.get_by_role("tab", name="Controls")).to_be_focused()
+    expect(page.locator("#sliders output").first).not_to_have_text("0.00")
+    page.keyboard.press("ArrowRight")
+    tab_to(page, page.get_by_role("button", name="Make the sweep"), 4)
     page.keyboard.press("Enter")
     expect(page.locator("#sweep .tile:not(.ghost)")).to_have_count(9)
 
@@ -79,8 +94,20 @@ def test_an_audit_finds_nothing(visitor, photos):
     expect(page.locator("#source-notice")).to_be_visible()
     assert audit.run(page).response["violations"] == []
     visitor.give(photos["pair"])
+    page.get_by_text("More settings").click()
     page.get_by_label("Similarity", exact=True).select_option("between")
-    page.get_by_role("button", name="Sweep").click()
+    page.get_by_text("What the numbers mean").click()
+    assert audit.run(page).response["violations"] == []
+    page.locator("#variants button").first.click()
+    assert audit.run(page).response["violations"] == []
+    page.keyboard.press("Escape")
+    page.get_by_role("tab", name="Controls").click()
+    page.locator("#sliders input").first.fill("0.5")
+    page.locator(".about").first.click()
+    expect(page.locator("#before")).to_be_visible()
+    assert audit.run(page).response["violations"] == []
+    page.get_by_role("tab", name="Sweep").click()
+    page.get_by_role("button", name="Make the sweep").click()
     expect(page.locator("#sweep-summary")).to_be_visible()
     assert audit.run(page).response["violations"] == []
     page.get_by_role("link", name="Compare").click()
@@ -104,11 +131,38 @@ def test_a_narrow_phone_never_scrolls_sideways(visitor, photos):
 
     fits()
     visitor.give(photos["pair"])
+    page.get_by_text("More settings").click()
     page.get_by_label("Similarity", exact=True).select_option("between")
-    page.get_by_role("button", name="Sweep").click()
+    fits()
+    page.get_by_role("tab", name="Controls").click()
+    fits()
+    page.get_by_role("tab", name="Sweep").click()
+    page.get_by_role("button", name="Make the sweep").click()
     expect(page.locator("#sweep .tile:not(.ghost)")).to_have_count(9)
     fits()
+    page.locator("#sweep button").first.click()
+    fits()
+    page.keyboard.press("Escape")
     page.get_by_role("link", name="Compare").click()
     page.set_input_files("#probe-file", photos["face"])
     expect(page.locator("#compare-result")).to_be_visible()
     fits()
+
+
+TALL_PHONE = PHONE | {"viewport": {"width": 390, "height": 844}}
+
+
+@pytest.mark.parametrize("visitor", [TALL_PHONE], indirect=True)
+def test_the_main_job_takes_two_screens_of_a_phone(visitor, photos):
+    page = visitor.open()
+
+    def screens():
+        return page.evaluate("document.documentElement.scrollHeight / innerHeight")
+
+    assert screens() < 1.25
+    visitor.give(photos["face"])
+    assert screens() <= 2
+    page.get_by_role("tab", name="Controls").click()
+    assert screens() <= 2
+    page.locator("#sliders input").last.scroll_into_view_if_needed()
+    expect(page.locator("#live-image")).to_be_in_viewport(ratio=1)

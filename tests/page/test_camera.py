@@ -27,7 +27,7 @@ def filming(player, program, service, photos, tmp_path):
 
 def test_a_photograph_is_taken_and_the_camera_goes_off(filming):
     page = filming.open()
-    page.get_by_role("button", name="Use the camera").click()
+    page.get_by_role("button", name="Camera").click()
     dialog = page.get_by_role("dialog", name="Camera")
     expect(dialog.get_by_role("button", name="Take the photograph")).to_be_focused()
     wait_until(page, "document.querySelector('#camera-video').readyState >= HTMLMediaElement.HAVE_CURRENT_DATA")
@@ -41,17 +41,17 @@ def test_a_photograph_is_taken_and_the_camera_goes_off(filming):
 
 def test_the_dialog_can_be_left(filming):
     page = filming.open()
-    page.get_by_role("button", name="Use the camera").click()
+    page.get_by_role("button", name="Camera").click()
     expect(page.get_by_role("dialog", name="Camera")).to_be_visible()
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog", name="Camera")).to_be_hidden()
     expect(page.locator("#workspace")).to_be_hidden()
-    expect(page.get_by_role("button", name="Use the camera")).to_be_focused()
+    expect(page.get_by_role("button", name="Camera")).to_be_focused()
 
 
 def test_without_a_camera_the_page_says_what_to_do(visitor):
     page = visitor.open()
-    page.get_by_role("button", name="Use the camera").click()
+    page.get_by_role("button", name="Camera").click()
     expect(page.locator("#source-notice")).to_have_text(
         re.compile("(There is no camera|may not be used).*hoose a photograph")
     )

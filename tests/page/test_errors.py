@@ -41,6 +41,7 @@ def test_parameters_that_contradict_each_other(visitor, photos):
     visitor.refusals = {422}
     page = visitor.open()
     visitor.give(photos["face"])
+    page.get_by_text("More settings").click()
     page.get_by_label("Similarity", exact=True).select_option("between")
     page.get_by_label("Least similarity").fill("0.9")
     page.get_by_label("Greatest similarity").fill("0.1")

@@ -1,0 +1,143 @@
+"""The pictures that show a model: the example faces of the page, and the sheet at the head of the README.
+
+    python -m model_export showcase app/models --page app/page
+    python -m model_export showcase app/models --photograph portrait.jpg --sheet docs/look-alikes.webp
+
+The examples are drawn from identities that belong to nobody, so nobody's rights are in them. The same model draws the
+same pictures again; new weights want new ones, and a test says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from app.core.faces import Bytes, Detector, Face, Floats, align
+from app.core.generate import CONTROL_SIZE, IDENTITY_SIZE, Generator, Sizes, sample_controls
+from app.core.images import contact_sheet, read_photo, write_image
+from app.core.provenance import Provenance
+from app.runtime.manifest import Manifest, parse_manifest
+
+EXAMPLES = 6
+DRAWN = 48
+"""Identities that examples are chosen from."""
+SURE = 0.5
+"""Share of them whose face the detector is surest of."""
+TYPICAL = 0.65
+"""Standard deviation of the identities, of the 1 that people have: a visitor's first picture should be drawn well."""
+SHEET_ROWS, SHEET_COLUMNS = 3, 4
+AROUND = 2.3
+"""Side of what the sheet shows of the photograph, in sides of the face's box."""
+GAP = 16
+QUALITY = 82
+EXAMPLE = "example-{}.webp"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What `showcase` can be told."""
+    parser.add_argument("models", type=Path, help="directory of the exported model")
+    parser.add_argument("--page", type=Path, help="folder to write example-1.webp to example-6.webp into")
+    parser.add_argument("--photograph", type=Path, help="photograph for the sheet, of somebody who agreed to it")
+    parser.add_argument("--sheet", type=Path, help="where to write the sheet: the photograph, and look-alikes of it")
+    parser.add_argument("--seed", type=int, default=1, help="of the look-alikes on the sheet")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Draw what was asked for; returns the exit status."""
+    if not args.page and not args.sheet:
+        raise SystemExit("showcase: say --page FOLDER, or --photograph FILE --sheet FILE")
+    if bool(args.sheet) != bool(args.photograph):
+        raise SystemExit("showcase: --sheet and --photograph go together")
+    manifest = parse_manifest(args.models)
+    sizes = Sizes(manifest.frame_size, manifest.image_size, manifest.crop_size)
+    generator = Generator(args.models, "cpu", sizes=sizes)
+    detector = Detector(args.models, "cpu")
+    if args.page:
+        for number, face in enumerate(example_faces(generator, detector), 1):
+            _write(args.page / EXAMPLE.format(number), face, manifest, "example")
+    if args.sheet:
+        low, high = manifest.thresholds.lookalike_band
+        photograph = read_photo(args.photograph.read_bytes(), 64_000_000).image
+        sheet = look_alike_sheet(generator, detector, photograph, sizes, (low, high), args.seed)
+        _write(args.sheet, sheet, manifest, "sheet")
+    return 0
+
+
+def example_faces(generator: Generator, detector: Detector, seed: int = 0) -> list[Bytes]:
+    """Faces [s, s, 3] of people who do not exist, as unlike each other as a few of them can be.
+
+    Args:
+        generator: draws them, with all controls at zero.
+        detector: of them all, those that it is surest of are chosen from: a visitor's first picture has to work.
+        seed: of the identities, which are normal in every dimension.
+    """
+    identities = TYPICAL * np.random.default_rng(seed).standard_normal((DRAWN, IDENTITY_SIZE), np.float32)
+    still = np.zeros((8, CONTROL_SIZE), np.float32)
+    drawn = [generator.decode(identities[start : start + 8], still) for start in range(0, DRAWN, 8)]
+    faces, embeddings = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
+    found = [detector(Image.fromarray(face)) for face in faces]
+    scores = np.array([max((face.score for face in some), default=0.0) for some in found])
+    sure = np.argsort(-scores, kind="stable")[: round(DRAWN * SURE)]
+    return [faces[index] for index in sure[farthest(embeddings[sure], EXAMPLES)]]
+
+
+def farthest(embeddings: Floats, count: int) -> list[int]:
+    """Indices of `count` unit vectors [n, d], each chosen to be least alike the ones before it (Gonzalez 1985)."""
+    chosen = [0]
+    while len(chosen) < count:
+        nearest = (embeddings @ embeddings[chosen].T).max(axis=1)
+        nearest[chosen] = np.inf
+        chosen.append(int(nearest.argmin()))
+    return chosen
+
+
+def look_alike_sheet(
+    generator: Generator,
+    detector: Detector,
+    photograph: Image.Image,
+    sizes: Sizes,
+    band: tuple[float, float],
+    seed: int,
+) -> Bytes:
+    """The photograph's head at the height of three rows, and twelve look-alikes inside the band beside it.
+
+    Raises:
+        SystemExit: there is no face on the photograph, or too few of its variants fall inside the band.
+    """
+    faces = detector(photograph)
+    if not faces:
+        raise SystemExit("showcase: no face was found on the photograph")
+    face = faces[0]
+    frame = align(photograph, face, sizes.frame)
+    identity, reference = generator.encode(frame[None])
+    wanted = SHEET_ROWS * SHEET_COLUMNS
+    inside: list[Bytes] = []
+    controls = sample_controls(seed, 8 * wanted, 1.0)
+    for start in range(0, len(controls), 8):
+        some = controls[start : start + 8]
+        images, embeddings = generator.decode(np.repeat(identity, len(some), 0), some)
+        alike = embeddings @ reference[0]
+        inside += [image for image, value in zip(images, alike, strict=True) if band[0] <= value <= band[1]]
+        if len(inside) >= wanted:
+            break
+    else:
+        raise SystemExit("showcase: too few variants of this photograph fall inside the look-alike band")
+    height = SHEET_ROWS * sizes.image
+    head = _square(photograph, face).resize((height, height), Image.Resampling.LANCZOS)
+    gap = np.full((height, GAP, 3), 255, np.uint8)
+    return np.concatenate([np.asarray(head), gap, contact_sheet(inside[:wanted], SHEET_COLUMNS)], axis=1)
+
+
+def _square(photograph: Image.Image, face: Face) -> Image.Image:
+    """The head with room around it, as far as the photograph goes."""
+    side = min(AROUND * face.width, *photograph.size)
+    limit = np.array(photograph.size) - side
+    left, top = np.clip(face.centre - side / 2, 0, limit)
+    return photograph.crop((round(left), round(top), round(left + side), round(top + side)))
+
+
+def _write(path: Path, pixels: Bytes, manifest: Manifest, kind: str) -> None:
+    path.write_bytes(write_image(pixels, "webp", QUALITY, Provenance(manifest.name, manifest.version, kind)))

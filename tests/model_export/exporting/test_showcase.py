@@ -1,0 +1,79 @@
+"""The pictures that show the model are of the model that is shipped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage.metrics import peak_signal_noise_ratio
+
+from app.core.faces import Detector
+from app.core.generate import Generator, Sizes
+from app.runtime.manifest import parse_manifest
+from app.settings import Settings
+from model_export.__main__ import main
+from model_export.exporting.showcase import EXAMPLES, example_faces, farthest
+
+MODELS = Settings().models
+PAGE = MODELS.parent / "page"
+
+
+@pytest.fixture(scope="module")
+def generator() -> Generator:
+    manifest = parse_manifest(MODELS)
+    sizes = Sizes(manifest.frame_size, manifest.image_size, manifest.crop_size)
+    return Generator(MODELS, "cpu", threads=1, sizes=sizes)
+
+
+@pytest.fixture(scope="module")
+def detector() -> Detector:
+    return Detector(MODELS, "cpu", threads=1)
+
+
+def test_the_examples_of_the_page_are_drawn_by_the_shipped_model(generator: Generator, detector: Detector) -> None:
+    shipped = [np.asarray(Image.open(path).convert("RGB")) for path in sorted(PAGE.glob("example-*.webp"))]
+    drawn = example_faces(generator, detector)
+    again = "run `python -m model_export showcase app/models --page app/page`, and look at them"
+    assert len(shipped) == len(drawn) == EXAMPLES, again
+    assert min(peak_signal_noise_ratio(face, file) for face, file in zip(drawn, shipped, strict=True)) > 25, again
+
+
+def test_an_example_is_small_says_that_it_is_synthetic_and_has_a_face(detector: Detector) -> None:
+    for path in PAGE.glob("example-*.webp"):
+        assert path.stat().st_size < 8_000
+        assert b"trainedAlgorithmicMedia" in path.read_bytes()
+        assert len(detector(Image.open(path).convert("RGB"))) == 1
+
+
+def test_the_farthest_are_least_alike() -> None:
+    angles = np.radians([0, 2, 90, 179, 181])
+    directions = np.column_stack([np.cos(angles), np.sin(angles)]).astype(np.float32)
+    assert farthest(directions, 3) == [0, 3, 2]
+
+
+def test_a_sheet_shows_the_photograph_and_twelve_of_its_look_alikes(portrait: Image.Image, tmp_path: Path) -> None:
+    portrait.save(tmp_path / "face.png")
+    sheet = tmp_path / "sheet.webp"
+    assert main(["showcase", str(MODELS), "--photograph", str(tmp_path / "face.png"), "--sheet", str(sheet)]) == 0
+    picture = Image.open(sheet)
+    side = parse_manifest(MODELS).image_size
+    assert picture.size == (7 * side + 16, 3 * side)
+    assert b"trainedAlgorithmicMedia" in sheet.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [([], "say --page"), (["--sheet", "x.webp"], "go together"), (["--photograph", "x.jpg"], "say --page")],
+)
+def test_a_command_that_asks_for_nothing_is_told_what_to_say(words: list[str], why: str) -> None:
+    with pytest.raises(SystemExit, match=why):
+        main(["showcase", str(MODELS), *words])
+
+
+def test_a_photograph_without_a_face_is_refused(tmp_path: Path) -> None:
+    Image.new("RGB", (300, 300)).save(tmp_path / "nobody.png")
+    words = ["--photograph", str(tmp_path / "nobody.png"), "--sheet", str(tmp_path / "x.webp")]
+    with pytest.raises(SystemExit, match="no face"):
+        main(["showcase", str(MODELS), *words])
