@@ -10,10 +10,10 @@ WORKDIR /build
 RUN python3 -m venv --without-pip /opt/lookalike
 COPY pyproject.toml requirements.lock deploy/requirements.py ./
 RUN python3 requirements.py otel redis > requirements.txt
-# The wheel of ONNX Runtime has CUDA's half as well, which is nine tenths of it and cannot run here.
+# On x86-64 the wheel of ONNX Runtime has CUDA's half as well, which is nine tenths of it and cannot run here.
 RUN --mount=type=cache,target=/root/.cache/pip \
     python3 -m pip --python /opt/lookalike/bin/python3 install --requirement requirements.txt --constraint requirements.lock \
-    && rm /opt/lookalike/lib/python3*/site-packages/onnxruntime/capi/libonnxruntime_providers_cuda.so \
+    && rm -f /opt/lookalike/lib/python3*/site-packages/onnxruntime/capi/libonnxruntime_providers_cuda.so \
           /opt/lookalike/lib/python3*/site-packages/onnxruntime/capi/libonnxruntime_providers_tensorrt.so
 COPY app app
 RUN mv app/models models && python3 -m compileall -q --invalidation-mode unchecked-hash -p /srv/lookalike app

@@ -79,10 +79,11 @@ def install(peer: str) -> None:
     home = PEERS / peer
     if (home / "installed").exists():
         return
-    from importlib.metadata import version
+    from importlib.metadata import packages_distributions, version
 
     venv.create(home, with_pip=True)
-    needs = [f"{name}=={version(name)}" for name in ("onnxruntime-gpu", "onnx", "numpy", "pillow")]
+    (runtime, *_) = packages_distributions()["onnxruntime"]  # which build it is depends on the machine
+    needs = [f"{name}=={version(name)}" for name in (runtime, "onnx", "numpy", "pillow")]
     command = [home / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*command, PACKAGES[peer], *needs], check=True)
     (home / "installed").touch()

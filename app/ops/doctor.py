@@ -106,13 +106,19 @@ def examine() -> Report:
 
 def _wheels(report: Report) -> None:
     names = sorted({name for found in distributions() if (name := (found.metadata["Name"] or "").lower())})
-    if runtimes := [name for name in names if name.startswith("onnxruntime") and name != "onnxruntime-gpu"]:
+    ours = _runtime_wheel(sys.platform, platform.machine())
+    if runtimes := [name for name in names if name.startswith("onnxruntime") and name != ours]:
         report.wrong.append(
             (
-                f"{', '.join(runtimes)} is installed besides onnxruntime-gpu, and they overwrite each other's files",
-                f"pip uninstall -y {' '.join(runtimes)} && pip install --force-reinstall onnxruntime-gpu",
+                f"{', '.join(runtimes)} is installed besides {ours}, and they overwrite each other's files",
+                f"pip uninstall -y {' '.join(runtimes)} && pip install --force-reinstall {ours}",
             )
         )
+
+
+def _runtime_wheel(system: str, machine: str) -> str:
+    """Which build of ONNX Runtime is for a machine, as pyproject.toml has it: the one with CUDA where there is one."""
+    return "onnxruntime-gpu" if (system, machine) in {("linux", "x86_64"), ("win32", "AMD64")} else "onnxruntime"
 
 
 def _settings(report: Report) -> Settings:

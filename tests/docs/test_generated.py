@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from importlib.metadata import PackageNotFoundError, requires
 
 import pytest
 from packaging.requirements import Requirement
@@ -52,6 +53,65 @@ def test_every_dependency_is_pinned_within_its_range(line: str) -> None:
     for pin in pins:
         (version,) = re.findall(r"==([^,]+)", str(pin.specifier))
         assert wanted.specifier.contains(version), f"{pin} is outside {wanted}: run `make lock`"
+
+
+def machine(system: str, kind: str) -> dict[str, str]:
+    """What markers see on a machine with Python 3.12."""
+    names = {"linux": "Linux", "darwin": "Darwin", "win32": "Windows"}
+    return {
+        "sys_platform": system,
+        "platform_system": names[system],
+        "platform_machine": kind,
+        "os_name": "nt" if system == "win32" else "posix",
+        "python_version": "3.12",
+        "python_full_version": "3.12.3",
+        "implementation_name": "cpython",
+        "platform_python_implementation": "CPython",
+        "extra": "",
+    }
+
+
+def resolved(environment: dict[str, str]) -> set[str]:
+    """Names of all that a machine needs to serve, each with the one pin that the lock has for it there.
+
+    What a dependency needs in turn is read from what is installed here.
+    """
+    queue, found = [Requirement(line) for line in PROJECT["dependencies"]], set()
+    while queue:
+        wanted = queue.pop()
+        name = canonicalize_name(wanted.name)
+        applies = wanted.marker is None or any(
+            wanted.marker.evaluate(environment | {"extra": extra}) for extra in {"", *wanted.extras}
+        )
+        if not applies or name in found:
+            continue
+        pins = [pin for pin in LOCK if canonicalize_name(pin.name) == name]
+        pins = [pin for pin in pins if pin.marker is None or pin.marker.evaluate(environment)]
+        assert len(pins) == 1, f"{name} has {len(pins)} pins for {environment['sys_platform']}: run `make lock`"
+        found.add(name)
+        try:
+            needs = [Requirement(line) for line in requires(name) or []]
+        except PackageNotFoundError:
+            continue
+        queue += [need for need in needs if need.marker is None or need.marker.evaluate(environment)]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("system", "kind", "runtime"),
+    [
+        ("linux", "x86_64", "onnxruntime-gpu"),
+        ("linux", "aarch64", "onnxruntime"),
+        ("darwin", "arm64", "onnxruntime"),
+        ("darwin", "x86_64", "onnxruntime"),
+        ("win32", "AMD64", "onnxruntime-gpu"),
+        ("win32", "ARM64", "onnxruntime"),
+    ],
+)
+def test_the_lock_resolves_on_every_machine_to_one_runtime(system: str, kind: str, runtime: str) -> None:
+    names = resolved(machine(system, kind))
+    assert {name for name in names if name.startswith("onnxruntime")} == {runtime}
+    assert {"fastapi", "numpy", "starlette"} <= names
 
 
 def test_the_pins_name_no_host() -> None:

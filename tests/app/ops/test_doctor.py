@@ -135,6 +135,19 @@ def test_a_second_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert "onnxruntime is installed besides onnxruntime-gpu" in wrong()
 
 
+@pytest.mark.parametrize(("system", "machine"), [("darwin", "arm64"), ("linux", "aarch64")])
+def test_where_there_is_no_build_with_cuda_the_plain_one_is_right(
+    system: str, machine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    plain = tmp_path / "onnxruntime-1.0.dist-info"
+    plain.mkdir()
+    (plain / "METADATA").write_text("Metadata-Version: 2.1\nName: onnxruntime\nVersion: 1.0\n")
+    monkeypatch.setattr(doctor, "distributions", lambda: [PathDistribution(plain)])
+    monkeypatch.setattr(doctor.sys, "platform", system)
+    monkeypatch.setattr(doctor.platform, "machine", lambda: machine)
+    assert "is installed besides" not in wrong()
+
+
 def test_too_few_files(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(resource, "getrlimit", lambda _: (100, 100))
     assert "100 files may be open, too few for 256 requests" in wrong()
