@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
@@ -22,6 +21,7 @@ from app.runtime.manifest import read_manifest
 from app.settings import Settings
 from app.telemetry import logs
 from app.telemetry.metrics import SHARED
+from app.telemetry.shared import metrics_folder
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,8 +55,7 @@ def serve() -> int:
     logs.configure(chosen.log_level)
     with ExitStack() as stack:
         if chosen.workers > 1:
-            shared = stack.enter_context(tempfile.TemporaryDirectory(prefix="lookalike-metrics-"))
-            os.environ.setdefault(SHARED, shared)
+            os.environ.setdefault(SHARED, str(stack.enter_context(metrics_folder())))
         return server.serve("app.main:serving", chosen)
 
 

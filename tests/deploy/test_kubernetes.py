@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -105,7 +106,7 @@ def test_selectors_find_these_pods_and_no_others(render: Callable[[str], list[Re
     assert target == {key: deployment[key] for key in ("apiVersion", "kind")} | {"name": deployment["metadata"]["name"]}
 
 
-@pytest.mark.parametrize("folder", ["base", "gpu", "kserve"])
+@pytest.mark.parametrize("folder", ["base", "gpu", "kserve", "monitored"])
 def test_pods_meet_the_restricted_standard(render: Callable[[str], list[Resource]], folder: str) -> None:
     """Kubernetes' Pod Security Standard `restricted`, and more: no token, nothing to write to but memory."""
     spec = pod_spec(render(folder))
@@ -125,7 +126,7 @@ def test_pods_meet_the_restricted_standard(render: Callable[[str], list[Resource
     assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in spec["volumes"]}
 
 
-@pytest.mark.parametrize("folder", ["base", "gpu", "kserve"])
+@pytest.mark.parametrize("folder", ["base", "gpu", "kserve", "monitored"])
 def test_the_environment_makes_settings(
     render: Callable[[str], list[Resource]],
     folder: str,
@@ -144,18 +145,17 @@ def test_the_environment_makes_settings(
             environment[variable["name"]] = variable["value"]
     # A Service called lookalike would add LOOKALIKE_PORT=tcp://..., which is not a port.
     assert spec["enableServiceLinks"] is False
-    if "LOOKALIKE_KEYS_FILE" in environment:
-        mounted = container["volumeMounts"][-1]["mountPath"]
-        assert environment["LOOKALIKE_KEYS_FILE"] == f"{mounted}/keys"
-        (tmp_path / "keys").write_text(f"somebody:{'0' * 64}\n")
-        environment["LOOKALIKE_KEYS_FILE"] = str(tmp_path / "keys")
+    mounted = container["volumeMounts"][-1]["mountPath"]
+    assert environment["LOOKALIKE_KEYS_FILE"] == f"{mounted}/keys"
+    (tmp_path / "keys").write_text(f"somebody:{'0' * 64}\n")
+    environment["LOOKALIKE_KEYS_FILE"] = str(tmp_path / "keys")
     settings = settings_from(environment)
     assert settings.threads == int(container["resources"]["limits"]["cpu"])
     # SIGTERM: readiness turns false, proxies notice, what is in flight gets its deadline.
     probe = container["readinessProbe"]
     assert settings.drain_seconds > probe["periodSeconds"] * probe["failureThreshold"] + probe["timeoutSeconds"]
     assert spec["terminationGracePeriodSeconds"] > settings.drain_seconds + settings.deadline + 5
-    assert settings.needs_key is (folder != "kserve")
+    assert settings.needs_key
 
 
 @pytest.mark.parametrize("folder", ["base", "gpu", "kserve"])
@@ -197,10 +197,49 @@ def test_the_queue_is_what_replicas_are_scaled_on(root: Path, render: Callable[[
         assert autoscaler["minReplicas"] >= 2  # one may go while a node is drained
 
 
-def test_network_policy_lets_requests_in_and_nothing_out(render: Callable[[str], list[Resource]]) -> None:
-    policy = of_kind(render("base"), "NetworkPolicy")["spec"]
+@pytest.mark.parametrize("folder", ["base", "gpu", "kserve"])
+def test_network_policy_lets_requests_in_and_nothing_out(render: Callable[[str], list[Resource]], folder: str) -> None:
+    resources = render(folder)
+    policy = of_kind(resources, "NetworkPolicy")["spec"]
+    kubernetes_validate.validate(of_kind(resources, "NetworkPolicy"), VERSIONS[-1], strict=True)
     assert policy["policyTypes"] == ["Ingress", "Egress"]
     assert policy["egress"] == []
     (ingress,) = policy["ingress"]
-    assert ingress["ports"] == [{"protocol": "TCP", "port": "http"}]
+    (container,) = pod_spec(resources)["containers"]
+    port = container["ports"][0]
+    assert ingress["ports"] == [{"protocol": "TCP", "port": port["containerPort" if folder == "kserve" else "name"]}]
     assert {"podSelector": {}} in ingress["from"]
+    if folder == "kserve":
+        name = of_kind(resources, "InferenceService")["metadata"]["name"]
+        assert policy["podSelector"]["matchLabels"] == {"serving.kserve.io/inferenceservice": name}
+
+
+def test_what_is_watched_is_found_and_one_limit_is_shared(root: Path, render: Callable[[str], list[Resource]]) -> None:
+    resources = render("monitored")
+    monitor, service = of_kind(resources, "ServiceMonitor"), of_kind(resources, "Service")
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    (endpoint,) = monitor["spec"]["endpoints"]
+    assert endpoint["port"] in {port["name"] for port in service["spec"]["ports"]}
+    assert endpoint["path"] in create_app(Settings()).openapi()["paths"]
+    # The operator names the job after the Service, unless told otherwise.
+    alerts = yaml.safe_load((root / "deploy/prometheus/alerts.yml").read_text())
+    (job,) = {found for rule in alerts["groups"][0]["rules"] for found in re.findall(r'job=~"(.+?)"', rule["expr"])}
+    for name in (service["metadata"]["name"], "lookalike-predictor", "faces/lookalike"):
+        assert re.fullmatch(job, name)
+    assert of_kind(resources, "PrometheusRule")["spec"] == alerts, "deploy/prometheus/alerts.yml has changed"
+    redis, dns = of_kind(resources, "NetworkPolicy")["spec"]["egress"]
+    assert redis["ports"] == [{"protocol": "TCP", "port": 6379}]
+    assert {port["port"] for port in dns["ports"]} == {53}
+    for resource in resources:
+        if not resource["apiVersion"].startswith("monitoring.coreos.com/"):
+            kubernetes_validate.validate(resource, VERSIONS[-1], strict=True)
+
+
+def test_files_with_keys_stay_out_of_the_repository(root: Path) -> None:
+    documents = " ".join((root / "docs" / name).read_text() for name in ("deploy.md", "operate.md"))
+    files = set(re.findall(r"> ([\w-]+\.key|keys\.txt|lookalike-keys\.yaml)", documents))
+    assert len(files) >= 5
+    done = subprocess.run(["git", "check-ignore", *files], cwd=root, capture_output=True, text=True, check=False)
+    if done.returncode == 128:
+        pytest.skip("this is no git repository")
+    assert set(done.stdout.split()) == files
