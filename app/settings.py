@@ -1,7 +1,7 @@
 """Settings of the service, from environment variables that begin with LOOKALIKE_.
 
 Every field is one variable: `LOOKALIKE_PORT=9000`. A variable that is not in the table is refused at start, so that a
-misspelled limit is never silently the default. `table()` prints them all; the README carries its output.
+misspelled limit is never silently the default. `table()` prints them all; docs/settings.md carries its output.
 """
 
 from __future__ import annotations
@@ -201,7 +201,7 @@ def sentences(error: ValidationError) -> list[str]:
 
 
 def table() -> str:
-    """Every setting as a Markdown table, as the README carries it."""
+    """Every setting as a Markdown table, as docs/settings.md carries it."""
     rows = ["| variable | default | meaning |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
         meaning = " ".join((field.description or "").split()).replace("|", "\\|")

@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from app.settings import Settings, sentences, table
 
-README = Path(__file__).parents[2] / "README.md"
+SETTINGS = Path(__file__).parents[2] / "docs" / "settings.md"
 
 
 def complaint(**values: object) -> str:
@@ -46,7 +46,7 @@ def test_impossible_settings_are_refused_with_a_sentence(values: dict[str, objec
 
 
 def test_the_readme_carries_the_table_of_settings() -> None:
-    assert table() in README.read_text(encoding="utf-8"), "put the output of `python -m app settings` there"
+    assert table() in SETTINGS.read_text(encoding="utf-8"), "put the output of `python -m app settings` there"
 
 
 def test_every_setting_is_explained() -> None:

@@ -23,6 +23,7 @@ import httpx
 import playwright
 from markdown_it import MarkdownIt
 
+from tests.docs.standins import HOSTS, HomeAssistant, StandIns
 from tests.patience import PATIENCE, until
 from tests.ports import Port
 
@@ -35,6 +36,8 @@ SHELL, PYTHON, NODE, DATA, PICTURES = ("sh", "bash"), ("python",), ("js",), ("js
 EXCUSE = re.compile(r"<!-- not executed: (.+?) -->", re.DOTALL)
 SERVES = re.compile(r"(?:make|\.venv/bin/python -m app) serve$")
 ADDRESS = "127.0.0.1:8000"
+CONFIGURED = "docs/home-assistant.md"
+"""The guide whose YAML is not only read, but done."""
 
 TINY = (
     "batch=8 perceptual_size=64 warm_up=0 learning_rate=0.01 "
@@ -69,6 +72,11 @@ class Block:
     @property
     def place(self) -> str:
         return f"{self.document}:{self.line}"
+
+    @property
+    def runs(self) -> bool:
+        """Whether there is something to do."""
+        return not self.excuse and (self.language not in DATA or self.document == CONFIGURED)
 
     @property
     def serves(self) -> bool:
@@ -108,7 +116,7 @@ class Reader:
 
     A block that ends in `serve` is a terminal of its own: it goes on until the next one. A document whose first request
     comes before such a block takes the service for granted, and gets one. The only other differences to what is written
-    are the port, since 8000 may be taken, and `SHORTER`.
+    are the port, since 8000 may be taken, `SHORTER`, and where the systems of others are, which are stood in for.
 
     Args:
         folder: an empty folder, with the photographs that the documents speak of.
@@ -119,13 +127,18 @@ class Reader:
         self._port = Port()
         self._asking = httpx.Client(timeout=PATIENCE, verify=False)  # certificates take long to read
         self._server: subprocess.Popen[bytes] | None = None
+        self.others: StandIns | None = None
+        self.home: HomeAssistant | None = None
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         for name in ("app", "model_export", "deploy", "pyproject.toml", "requirements.lock"):
             (folder / name).symlink_to(ROOT / name)
         shutil.copy(ROOT / "Makefile", folder)
         (folder / "examples").mkdir()
-        for file in (ROOT / "examples").glob("*.py"):
-            (folder / "examples" / file.name).write_text(self._at_our_port(file.read_text(encoding="utf-8")))
+        for file in (ROOT / "examples").iterdir():
+            if file.is_file():
+                copy = folder / "examples" / file.name
+                copy.write_text(self._at_our_port(file.read_text(encoding="utf-8")))
+                copy.chmod(file.stat().st_mode)
         self._make_environment(folder / ".venv")
         kept = {
             name: value for name, value in os.environ.items() if not name.startswith(("LOOKALIKE_", "MAKE", "MFLAGS"))
@@ -166,6 +179,10 @@ class Reader:
         asks = ADDRESS in block.text or "examples/" in block.text
         if asks and self._server is None:
             self._serve("make serve", "the service")
+        text = self._at_the_stand_ins(text)
+        if block.language in DATA:
+            self._configure(text)
+            return
         if block.language in SHELL:
             command = ["bash", "-euo", "pipefail", "-c", text]
         elif block.language in PYTHON:
@@ -185,6 +202,23 @@ class Reader:
         assert done.returncode == 0, (
             f"{block.place} ended with {done.returncode}:\n{done.stdout[-3000:]}\n{self._said()}"
         )
+
+    def _at_the_stand_ins(self, text: str) -> str:
+        for host in HOSTS:
+            if host in text:
+                self.others = self.others or StandIns((self.folder / "face.jpg").read_bytes())
+                text = text.replace(host, self.others.address)
+        return text
+
+    def _configure(self, text: str) -> None:
+        """Have Home Assistant do what its configuration says, with an enrolled photograph and a snapshot at hand."""
+        if self.home is None:
+            config = self.folder / "config"
+            for name, photograph in (("faces/alice.jpg", "face.jpg"), ("www/front_door.jpg", "other.jpg")):
+                (config / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(self.folder / photograph, config / name)
+            self.home = HomeAssistant(config)
+        self.home.load(text)
 
     def _file(self, text: str, suffix: str) -> str:
         path = self.folder / f"snippet.{suffix}"
@@ -243,6 +277,8 @@ class Reader:
     def close(self) -> None:
         """Stop the service."""
         self._stop()
+        if self.others:
+            self.others.close()
         self._asking.close()
         self._log.close()
         self._port.release()

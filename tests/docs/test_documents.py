@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -12,6 +14,7 @@ from markdown_it import MarkdownIt
 from PIL import Image
 
 from app.main import create_app
+from app.runtime.manifest import parse_manifest
 from app.settings import Settings
 from tests.docs.documents import (
     DATA,
@@ -29,14 +32,19 @@ from tests.docs.documents import (
 )
 
 BLOCKS = [block for document in DOCUMENTS for block in blocks(document)]
-RUN = [block for block in BLOCKS if not block.excuse and block.language not in DATA]
+RUN = [block for block in BLOCKS if block.runs]
 LEFT_BEHIND = {
-    "README.md": [
-        "look-alikes.jpg",
+    "README.md": ["answer.json", "look-alikes.jpg"],
+    "docs/clients.md": [
+        "from-python/face-03.jpg",
+        "zips/other.zip",
         *(f"look-alike-{number}.{form}" for form in ("jpg", "webp") for number in range(4)),
     ],
     "docs/training-data.md": ["pairs.json", "nobody/3.zip"],
     "docs/harden.md": ["verifier.npz"],
+    "docs/frigate.md": ["snapshot.jpg", "opinion.json"],
+    "docs/compreface.md": ["example.json", "decoys/face/0003.jpg"],
+    "docs/home-assistant.md": ["config/www/look-alikes.jpg", "config/www/verdict.json"],
     "docs/retrain.md": ["exported/manifest.json", "evaluation/evaluation.json", "model.json"],
 }
 """Files that a reader has in the end."""
@@ -44,6 +52,35 @@ LEFT_BEHIND = {
 
 def text(document: str) -> str:
     return (ROOT / document).read_text(encoding="utf-8")
+
+
+def beside_frigate(reader: Reader) -> None:
+    """The resident is enrolled, and no look-alike is."""
+    assert reader.others
+    assert reader.others.enrolled == {"alice": ["face.jpg"]}
+
+
+def beside_compreface(reader: Reader) -> None:
+    """Decoys have a name of their own."""
+    decoys = ["0.jpg", "1.jpg", "2.jpg", "3.jpg", "0000.jpg", "0001.jpg"]
+    assert reader.others
+    assert reader.others.enrolled == {"alice": ["face.jpg"], "not-alice": decoys}
+
+
+def beside_home_assistant(reader: Reader) -> None:
+    """Its sensors show what the service says."""
+    assert reader.home
+    states = reader.home.states
+    assert states["Look-alike service"] == "True"
+    assert states["Look-alike model"] == parse_manifest(Settings().models).version
+    assert float(states["Front door similarity"]) > 0.9, "it is the same photograph, smaller"
+
+
+IN_THE_END = {
+    "docs/frigate.md": beside_frigate,
+    "docs/compreface.md": beside_compreface,
+    "docs/home-assistant.md": beside_home_assistant,
+}
 
 
 @pytest.mark.parametrize("document", sorted({block.document for block in RUN}))
@@ -62,6 +99,8 @@ def test_every_block_of_a_document_works_in_order(
         assert path.stat().st_size > 0, name
         if path.suffix in (".jpg", ".webp"):
             Image.open(path).verify()
+    if document in IN_THE_END:
+        IN_THE_END[document](reader)
 
 
 @pytest.mark.parametrize(
@@ -99,6 +138,29 @@ def test_a_block_is_executed_or_says_why_not(block: Block) -> None:
 def test_what_is_shortened_is_still_there() -> None:
     everything = "\n".join(block.text for block in BLOCKS)
     assert [command for command in SHORTER if command not in everything] == []
+
+
+def test_the_answer_in_the_readme_is_what_comes_back(client: httpx.Client, photo: bytes) -> None:
+    shown = json.loads(
+        next(block.text for block in BLOCKS if (block.document, block.language) == ("README.md", "json"))
+    )
+    answer = client.post("/v1/variants?count=8&seed=1", files={"image": photo}).json()
+
+    def same(part: Any, whole: Any) -> None:
+        if isinstance(part, dict):
+            for name, value in part.items():
+                assert name in whole
+                same(value, whole[name])
+        elif isinstance(part, list) and part and isinstance(part[0], dict):
+            same(part[0], whole[0])
+        else:
+            assert part is None or type(part) is type(whole)
+
+    same(shown, answer)
+    assert shown["model"] == answer["model"]
+    assert shown["source"]["box"] == pytest.approx(answer["source"]["box"], abs=1)
+    assert shown["variants"][0]["similarity"] == pytest.approx(answer["variants"][0]["similarity"], abs=0.006)
+    assert shown["variants"][0]["width"] == answer["variants"][0]["width"]
 
 
 def links(document: str) -> list[str]:
