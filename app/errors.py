@@ -11,7 +11,7 @@
     │   └── NotReady, Overloaded, DeadlineExceeded, ComputationFailed
     └── CannotStart             the operator has something to put right
         ├── ModelsInvalid, ProviderUnavailable, KeysInvalid
-        └── SourceUnreadable, CannotRun
+        └── SourceUnreadable, CannotRun, CannotListen
 
 The message is a sentence that says what to do. `app.http.problems` has the table of what HTTP makes of them.
 """
@@ -120,3 +120,7 @@ class SourceUnreadable(CannotStart):
 
 class CannotRun(CannotStart):
     """A run over a data set cannot begin or go on; the message says why and what to do."""
+
+
+class CannotListen(CannotStart):
+    """The address to listen on is taken, or cannot be had."""

@@ -202,11 +202,32 @@ def sentences(error: ValidationError) -> list[str]:
 
 def table() -> str:
     """Every setting as a Markdown table, as docs/settings.md carries it."""
-    rows = ["| variable | default | meaning |", "|---|---|---|"]
-    for name, field in Settings.model_fields.items():
-        meaning = " ".join((field.description or "").split()).replace("|", "\\|")
-        rows.append(f"| `{PREFIX}{name.upper()}` | {_shown(field.default)} | {meaning} |")
-    return "\n".join(rows)
+    return "\n".join(
+        [
+            "| variable | default | meaning |",
+            "|---|---|---|",
+            *(
+                f"| `{row['variable']}` | {_shown(row['default'])} | {_cell(row['meaning'])} |"
+                for row in rows_of_settings()
+            ),
+        ]
+    )
+
+
+def rows_of_settings() -> list[dict[str, Any]]:
+    """Every setting with its variable, its default and its meaning."""
+    return [
+        {
+            "variable": PREFIX + name.upper(),
+            "default": field.default,
+            "meaning": " ".join((field.description or "").split()),
+        }
+        for name, field in Settings.model_fields.items()
+    ]
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def _shown(value: object) -> str:

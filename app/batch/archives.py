@@ -19,9 +19,9 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from app.core.formats import HEAD_BYTES, SUFFIXES, is_picture
 from app.errors import Refused, SourceUnreadable
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 PART_BYTES = 240
 """Longest part of a name; file systems take 255, and something is appended."""
 
@@ -72,7 +72,10 @@ class Photograph:
 
 @contextmanager
 def open_source(path: Path, without: Path | None = None) -> Iterator[list[Photograph]]:
-    """The photographs of a source, readable until the block is left; hidden files are passed over.
+    """The photographs of a source, readable until the block is left.
+
+    A file is a photograph by its suffix, or by its first bytes; all others, and hidden ones, are passed over. Links to
+    folders are followed on this machine, never within an archive.
 
     Args:
         path: a folder, a tar (packed or not) or a zip.
@@ -93,56 +96,108 @@ def open_source(path: Path, without: Path | None = None) -> Iterator[list[Photog
             raise SourceUnreadable(f"{path}: neither a folder nor a tar or zip") from error
         except _DAMAGE as error:
             raise SourceUnreadable(f"{path}: cannot be read ({_reason(error)})") from error
-        yield _checked(entries)
+        yield checked(entries)
 
 
 def _folder(root: Path, without: Path | None) -> list[Photograph]:
-    found: list[Path] = []
     left_out = without.resolve() if without else None
-    for folder, folders, files in os.walk(root):
-        folders[:] = [name for name in folders if Path(folder, name).resolve() != left_out]
-        found += [Path(folder, name) for name in files]
-    entries = []
-    for path in found:
-        name = path.relative_to(root).as_posix()
-        if path.is_file():
-            entries.append(Photograph(name, path.stat().st_size, partial(io.FileIO, path)))
-        else:
-            entries.append(Photograph(name, 0, lambda: None, "It is not a file, or a link to none."))
-    return sorted(entries, key=lambda entry: entry.name)
+    found: list[Photograph] = []
+    waiting: list[tuple[Path, frozenset[tuple[int, int]]]] = [(root, frozenset())]
+    while waiting:
+        folder, above = waiting.pop()
+        try:
+            status = folder.stat()
+            here = (status.st_dev, status.st_ino)
+            inside = [(path, path.is_dir()) for path in sorted(folder.iterdir())]
+        except OSError as error:
+            if folder == root:
+                raise
+            found.append(_refused(root, folder, f"The folder cannot be read ({_reason(error)})."))
+            continue
+        if here in above:
+            found.append(_refused(root, folder, "It is a link to a folder that it lies in."))
+            continue
+        for path, is_folder in inside:
+            if is_folder:
+                if not path.name.startswith(".") and path.resolve() != left_out:
+                    waiting.append((path, above | {here}))
+            else:
+                found += _file(root, path)
+    return sorted(found, key=lambda entry: entry.name)
+
+
+def _file(root: Path, path: Path) -> list[Photograph]:
+    """What lies in a folder, where it is a photograph, or may be one."""
+    opened = partial(io.FileIO, path)
+    if not path.is_file():
+        named = _named_picture(path.name)
+        return [_refused(root, path, "It is not a file, or a link to none.")] if named else []
+    try:
+        if _named_picture(path.name) or _begins_as_picture(opened):
+            return [Photograph(path.relative_to(root).as_posix(), path.stat().st_size, opened)]
+    except OSError as error:
+        return [_refused(root, path, f"It cannot be read ({_reason(error)}).")]
+    return []
+
+
+def _refused(root: Path, path: Path, why: str) -> Photograph:
+    return Photograph(path.relative_to(root).as_posix(), 0, lambda: None, why)
 
 
 def _zip(archive: zipfile.ZipFile) -> list[Photograph]:
-    return [
-        Photograph(info.orig_filename, info.file_size, partial(archive.open, info))
-        for info in archive.infolist()
-        if not info.filename.endswith("/")  # a name may be empty, which `is_dir` stumbles over
-    ]
+    entries = []
+    for info in archive.infolist():
+        if info.filename.endswith("/"):  # a name may be empty, which `is_dir` stumbles over
+            continue
+        opened = partial(archive.open, info)
+        try:
+            picture = _named_picture(info.orig_filename) or _begins_as_picture(opened)
+        except _DAMAGE:
+            picture = True  # for all that is known; reading it will tell
+        if picture:
+            entries.append(Photograph(info.orig_filename, info.file_size, opened))
+    return entries
 
 
 def _tar(archive: tarfile.TarFile) -> list[Photograph]:
     # In the order of the archive: to go back in a packed one would mean to unpack it from its beginning.
     entries: list[Photograph] = []
+    last = ""
     try:
         for member in archive:
-            if member.isdir():
-                continue
-            refusal = "" if member.isfile() else "It is a link or a device, not a file."
-            entries.append(Photograph(member.name, member.size, partial(archive.extractfile, member), refusal))
+            last = member.name
+            opened = partial(archive.extractfile, member)
+            if member.isfile() and (_named_picture(member.name) or _begins_as_picture(opened)):
+                entries.append(Photograph(member.name, member.size, opened))
+            elif not member.isfile() and not member.isdir() and _named_picture(member.name):
+                refusal = "It is a link or a device, not a file."
+                entries.append(Photograph(member.name, 0, lambda: None, refusal))
     except _DAMAGE as error:
-        if not entries:
+        if not last:
             raise
-        entries.append(Photograph("", 0, lambda: None, f"The archive is damaged after {entries[-1].name}: {error}."))
+        entries.append(Photograph("", 0, lambda: None, f"The archive is damaged after {last}: {error}."))
     return entries
 
 
-def _checked(entries: list[Photograph]) -> list[Photograph]:
-    """Pictures only, under clean names, each of which can be a folder of its own."""
+def _named_picture(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in SUFFIXES or not name
+
+
+def _begins_as_picture(opened: Callable[[], IO[bytes] | None]) -> bool:
+    file = opened()
+    if file is None:
+        return False
+    with file:
+        return is_picture(file.read(HEAD_BYTES))
+
+
+def checked(entries: list[Photograph]) -> list[Photograph]:
+    """What is not hidden, under clean names, each of which can be a folder of its own; what cannot is refused."""
     pictures = []
     for entry in entries:
         path = PurePosixPath(entry.name)
         hidden = any(part.startswith(".") and part != ".." for part in path.parts) or "__MACOSX" in path.parts
-        if entry.name and (hidden or path.suffix.lower() not in SUFFIXES):
+        if entry.name and hidden:
             continue
         if not entry.name and not entry.refusal:
             pictures.append(replace(entry, refusal="It has no name."))

@@ -4,8 +4,8 @@ Everything is made by the service layer that the HTTP routes call, so it is the 
 A run can be killed at any time; the same command goes on where it stopped and ends with the same bytes. OUT holds
 
     run.json        what the run was asked for, and the model
-    images/         a folder a photograph, named like it, with 0000.jpg, 0001.jpg, ...
-    manifest.jsonl  a line an image: file, source, index, control, seed, similarity, in_band, id
+    images/         a folder a person, with PHOTOGRAPH-0000.jpg, ..., and metadata.jsonl; see `app.batch.layout`
+    manifest.jsonl  a line an image: file, label, source, index, control, seed, similarity, in_band, id
     skipped.jsonl   a line a photograph that could not be used: source, problem, detail
 """
 
@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import sys
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
@@ -26,19 +28,20 @@ from tqdm import tqdm
 from app import settings
 from app.batch.archives import Photograph, open_source
 from app.batch.job import IN_FLIGHT, Job, Made, make, read, still_to_do
+from app.batch.layout import Kind, Labels, Layout
 from app.batch.output import Output, Tally
+from app.batch.run import Engine, fill
+from app.core import controls, formats
 from app.core.images import Format
 from app.core.parameters import MAX_VARIANTS, VariantsParameters
-from app.errors import CannotRun, CannotStart
-from app.runtime.manifest import Manifest
+from app.errors import CannotRun, CannotStart, ModelsInvalid, UnknownControl
+from app.runtime.manifest import parse_manifest
 from app.settings import Settings
 from app.telemetry import logs
+from app.telemetry.terminal import printable, refuse
 
 DONE, SKIPPED, FAILED, INTERRUPTED = 0, 1, 2, 130
 """Exit statuses: all photographs were used, some were skipped, the run could not begin or go on, Ctrl-C."""
-
-Engine = tuple[Manifest, Callable[[list[Photograph], set[str]], AsyncGenerator[Made]]]
-"""The models in use, and what makes of the photographs that are not done what each gives, in their order."""
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -49,14 +52,35 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         description="Make look-alikes for a folder, tar or zip of photographs. The same command goes on with a run "
         "that was stopped. Exit status: 0 every photograph was used, 1 some were skipped, 2 the run could not go on.",
     )
-    parser.add_argument("source", metavar="IN", type=Path, help="folder, tar or zip of JPEG, PNG and WebP photographs")
+    parser.add_argument(
+        "source", metavar="IN", type=Path, help=f"folder, tar or zip of photographs ({formats.names()})"
+    )
     parser.add_argument("target", metavar="OUT", type=Path, help="folder for images/ and manifest.jsonl")
-    parser.add_argument("--count", type=int, default=8, help=f"look-alikes of each, 1..{MAX_VARIANTS} (8)")
-    parser.add_argument("--strength", type=float, default=1.0, help="radius of the random controls, 0..1 (1)")
+    parser.add_argument("--count", type=int, help=f"look-alikes of each, 1..{MAX_VARIANTS} (8)")
+    parser.add_argument("--strength", type=float, help="radius of the random controls, 0..1 (1)")
+    parser.add_argument(
+        "--controls",
+        metavar="JSON",
+        help="the controls themselves instead of --count: a list of lists of numbers in -1..1, or of numbers by name "
+        """like '[{"age": 0.5}, {"age": -0.5}]'; the rest is 0""",
+    )
+    parser.add_argument("--face", help="which face of a photograph: largest, or 0, 1, ..., largest first (largest)")
     parser.add_argument("--seed", type=int, default=0, help="of the run; each photograph's follows from its name (0)")
     parser.add_argument("--band", choices=["lookalike"], help="search inside the model's look-alike band")
     parser.add_argument("--similarity-min", type=float, help="search for look-alikes at least this similar")
     parser.add_argument("--similarity-max", type=float, help="search for look-alikes at most this similar")
+    parser.add_argument(
+        "--layout",
+        choices=get_args(Kind),
+        default="person",
+        help="a folder a person, one folder for all, or tar files for webdataset (person)",
+    )
+    parser.add_argument(
+        "--labels",
+        choices=get_args(Labels),
+        default="same-person",
+        help="whom a look-alike is labelled as: the person of its photograph, or a new one (same-person)",
+    )
     parser.add_argument("--format", choices=get_args(Format), default="jpeg", help="of the images (jpeg)")
     parser.add_argument("--quality", type=int, default=95, help="of JPEG and WebP, 1..100 (95)")
     parser.add_argument(
@@ -68,26 +92,27 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument(
         "--ray-replicas", metavar="N", type=int, help="copies of the service; without it one a GPU, or one a core"
     )
+    parser.add_argument("--json", action="store_true", dest="as_json", help="print what came of it as JSON")
     parser.set_defaults(run=augment)
 
 
 def augment(
     source: Path,
     target: Path,
-    seed: int,
     engine: str,
     ray_address: str | None,
     ray_replicas: int | None,
+    as_json: bool,
     **options: Any,
 ) -> int:
     """Run the command; returns the exit status."""
     try:
-        chosen = Settings()
-        given = {name: value for name, value in options.items() if value is not None}
-        job = Job(chosen, VariantsParameters.model_validate(given), seed)
+        job = _job(**options)
     except ValidationError as error:
         ours = error.title == Settings.__name__
         return _refuse(*(settings.sentences(error) if ours else _sentences(error)))
+    except (ModelsInvalid, UnknownControl) as error:
+        return _refuse(f"--controls: {error}" if isinstance(error, UnknownControl) else str(error))
     logs.configure("error")
     source = source.absolute()  # it may be read by a process that runs in another folder
     try:
@@ -101,18 +126,44 @@ def augment(
             tally = asyncio.run(_run(job, opened, photographs, target))
     except CannotStart as error:
         return _refuse(str(error))
+    except BrokenPipeError:
+        raise
     except OSError as error:
         return _refuse(f"{error.filename or target}: {error.strerror}; the same command goes on from here")
     except KeyboardInterrupt:
         print("\nlookalike: stopped; the same command goes on from here.", file=sys.stderr)
         return INTERRUPTED
-    wanted = job.parameters.images
-    print(
-        f"{tally.used} photographs used, {tally.images} images in {target / 'images'}, {tally.skipped} skipped"
-        + (f"; {tally.short} photographs gave fewer than {wanted} in the band" if tally.short else "")
+    print(json.dumps(asdict(tally)) if as_json else printable(_summary(tally, job, target)))
+    return SKIPPED if tally.skipped else DONE
+
+
+def _job(seed: int, layout: Kind, labels: Labels, **options: Any) -> Job:
+    """What the options ask for.
+
+    Raises:
+        ValidationError: an option or a setting cannot be.
+        ModelsInvalid, UnknownControl: there is no control of a name that was given.
+    """
+    chosen = Settings()
+    given = {name: value for name, value in options.items() if value is not None}
+    try:
+        written = json.loads(given.get("controls", ""))
+    except ValueError:
+        written = None  # validation finds the words for it
+    if isinstance(written, list) and any(isinstance(control, dict) for control in written):
+        names = [card.name for card in parse_manifest(chosen.models).controls]
+        given["controls"] = controls.vectors(written, names)
+    parameters = VariantsParameters.model_validate(given)
+    return Job(chosen, parameters, seed, Layout(layout, labels, parameters.controls is not None))
+
+
+def _summary(tally: Tally, job: Job, target: Path) -> str:
+    place = target / ("shards" if job.layout.kind == "webdataset" else "images")
+    return (
+        f"{tally.used} photographs used, {tally.images} images in {place}, {tally.skipped} skipped"
+        + (f"; {tally.short} photographs gave fewer than {job.parameters.images} in the band" if tally.short else "")
         + (f"; see {target / 'skipped.jsonl'}" if tally.skipped else "")
     )
-    return SKIPPED if tally.skipped else DONE
 
 
 @asynccontextmanager
@@ -141,20 +192,18 @@ async def here(job: Job) -> AsyncIterator[Engine]:
 async def _run(
     job: Job, opened: AbstractAsyncContextManager[Engine], photographs: list[Photograph], target: Path
 ) -> Tally:
-    async with opened as (manifest, engine):
-        output = Output(target)
-        output.claim(job.asked(manifest))
-        with (
-            output.opened(job.parameters.images) as writer,
-            tqdm(total=len(photographs), initial=len(output.done), unit=" photographs", disable=None) as bar,
-        ):
-            async with aclosing(engine(photographs, output.done)) as results:
-                async for made in results:
-                    await asyncio.to_thread(writer.write, made)
+    output = Output(target, job.layout)
+    with output.locked():
+        async with opened as engine:
+            with tqdm(total=len(photographs), unit=" photographs", disable=None) as bar:
+
+                def told(made: Made) -> None:
                     if made.problem:
-                        bar.write(f"lookalike: skipped {made.name or 'the rest'}: {made.detail}", file=sys.stderr)
+                        what = printable(f"lookalike: skipped {made.name or 'the rest'}: {made.detail}")
+                        bar.write(what, file=sys.stderr)
                     bar.update()
-        return writer.tally
+
+                return await fill(job, engine, photographs, output, told)
 
 
 def _on_ray(
@@ -177,6 +226,5 @@ def _sentences(error: ValidationError) -> list[str]:
 
 
 def _refuse(*sentences: str) -> int:
-    for sentence in sentences:
-        print(f"lookalike: {sentence.rstrip('.')}.", file=sys.stderr)
+    refuse(*sentences)
     return FAILED

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 from typing import Any
 
 from app.batch.archives import Photograph
+from app.batch.layout import Layout
+from app.core.formats import readable
 from app.core.models import decoder_role
 from app.core.parameters import MAX_VARIANTS, VariantsParameters
 from app.core.service import Service
@@ -38,20 +40,28 @@ class Job:
         settings: of the service.
         parameters: what is asked for each; their own seed does not count.
         seed: of the run.
+        layout: of what is made.
     """
 
     settings: Settings
     parameters: VariantsParameters
     seed: int
+    layout: Layout = field(default_factory=Layout)
 
-    def asked(self, manifest: Manifest) -> dict[str, Any]:
-        """Everything that the bytes of the run follow from, besides the photographs."""
-        return {
-            **self.parameters.model_dump(mode="json", exclude={"seed", "controls"}),
+    def asked(self, manifest: Manifest | None) -> dict[str, Any]:
+        """What the bytes of the run follow from, besides the photographs; the models among it where they are given."""
+        asked = {
+            **self.parameters.model_dump(mode="json", exclude={"seed"}),
             "seed": self.seed,
+            "layout": self.layout.kind,
+            "labels": self.layout.labels,
             "mark": self.settings.mark,
             "search_rounds": self.settings.search_rounds,
             "min_eye_distance": self.settings.min_eye_distance,
+        }
+        if manifest is None:
+            return asked
+        return asked | {
             "model": {"name": manifest.name, "version": manifest.version},
             "decoder": decoder_role(self.settings, manifest),
             "networks": {role: network.sha256 for role, network in sorted(manifest.files.items())},
@@ -70,8 +80,8 @@ class Made:
 
     Attributes:
         name: of the photograph.
-        lines: of `manifest.jsonl`, one an image.
-        images: the files that the lines name.
+        lines: of `manifest.jsonl`, one an image, without its place.
+        images: their files.
         problem: a slug; empty where there are images.
         detail: a sentence on it.
     """
@@ -88,7 +98,7 @@ def seed_of(seed: int, name: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode("utf-8", "surrogateescape")).digest()[:4])
 
 
-def still_to_do(photographs: list[Photograph], done: set[str]) -> Iterator[Photograph]:
+def still_to_do(photographs: list[Photograph], done: Container[str]) -> Iterator[Photograph]:
     """The photographs that earlier runs did not complete; those that are refused are told of each time."""
     return (photograph for photograph in photographs if photograph.refusal or photograph.name not in done)
 
@@ -101,6 +111,21 @@ def read(photograph: Photograph, max_bytes: int) -> bytes | Refused:
         return error
 
 
+def changed(photographs: list[Photograph], done: dict[str, str], max_bytes: int) -> Iterator[str]:
+    """Names of photographs that are not what they were when they were used; every one that was is read.
+
+    Args:
+        photographs: those that are there now.
+        done: digests of those that were used, by name.
+        max_bytes: most that are read of one.
+    """
+    for photograph in photographs:
+        if not photograph.refusal and photograph.name in done:
+            photo = read(photograph, max_bytes)
+            if isinstance(photo, Refused) or hashlib.sha256(photo).hexdigest() != done[photograph.name]:
+                yield photograph.name
+
+
 async def make(service: Service, name: str, photo: bytes | Refused, job: Job) -> Made:
     """The look-alikes of one photograph.
 
@@ -110,27 +135,30 @@ async def make(service: Service, name: str, photo: bytes | Refused, job: Job) ->
         photo: its bytes.
         job: what is asked for.
     """
-    seed = seed_of(job.seed, name)
+    seed = None if job.parameters.controls else seed_of(job.seed, name)
     try:
         if isinstance(photo, Refused):
             raise photo
-        async with service.variants(photo, job.parameters.model_copy(update={"seed": seed})) as variants:
+        picture = await asyncio.to_thread(readable, photo, job.settings.max_pixels)
+        async with service.variants(picture, job.parameters.model_copy(update={"seed": seed})) as variants:
             pairs = await variants.all_files()
         if not pairs:
             raise BandEmpty("No variant was found inside the band.")
     except UNUSABLE as error:
         slug = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", type(error).__name__).lower()
         return Made(name, problem=slug, detail=str(error))
-    folder = PurePosixPath("images", *name.split("/"))
+    digest = hashlib.sha256(photo).hexdigest()
     lines = [
         {
-            "file": str(folder / f"{variant.index:04d}.{SUFFIX[job.parameters.format]}"),
             "source": name,
+            "source_sha256": digest,
             "index": variant.index,
+            "of": len(pairs),
             "control": variant.control,
             "seed": seed,
             "similarity": variant.similarity,
             "in_band": variant.in_band,
+            "model": variants.engine.manifest.version,
             "id": variants.id,
         }
         for variant, _ in pairs

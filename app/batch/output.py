@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
+from filelock import FileLock, Timeout
+
 from app.batch.job import Made
+from app.batch.layout import IMAGES, SHARDS, Layout, printable
+from app.batch.shards import Shards
 from app.errors import CannotRun
+
+LOCK = ".lock"
 
 
 @dataclass
@@ -26,17 +34,25 @@ class Tally:
 
 @dataclass
 class Output:
-    """The folder of a run.
+    """The folder of a run; everything below is for whoever holds its `lock`.
 
     Attributes:
         folder: OUT.
-        done: names of photographs whose images and lines are complete.
+        layout: where images lie in it.
+        done: photographs whose images and lines are complete, by name, with the digest of each.
         images: how many images there are of them.
+        passed: names of photographs that were skipped, and stay so.
+        lasting: whether a photograph is gone once it was used, so that what was skipped stays skipped.
+        mode: of new files.
     """
 
     folder: Path
-    done: set[str] = field(default_factory=set)
+    layout: Layout = field(default_factory=Layout)
+    lasting: bool = False
+    mode: int = 0o666
+    done: dict[str, str] = field(default_factory=dict)
     images: int = 0
+    passed: set[str] = field(default_factory=set)
 
     @property
     def manifest(self) -> Path:
@@ -48,21 +64,50 @@ class Output:
         """Its `skipped.jsonl`."""
         return self.folder / "skipped.jsonl"
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep every other run out of the folder; a process that is killed leaves it open.
+
+        Raises:
+            CannotRun: another run is at work in it, or it holds something else.
+        """
+        new = not self.folder.exists()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._check_ours()
+        lock = FileLock(self.folder / LOCK, timeout=0, thread_local=False)
+        try:
+            lock.acquire()
+        except Timeout:
+            told = f"{self.folder}: another run is at work in it; wait for its end, or name a new folder"
+            raise CannotRun(told) from None
+        try:
+            yield
+        finally:
+            lock.release()
+            if new and not self._run.exists():
+                with contextlib.suppress(OSError):  # nothing came of it
+                    (self.folder / LOCK).unlink()
+                    self.folder.rmdir()
+
+    @property
+    def _run(self) -> Path:
+        return self.folder / "run.json"
+
+    def _check_ours(self) -> None:
+        ours = (f"{self._run.name}.part", LOCK, *([self.skipped.name] if self.lasting else []))
+        if not self._run.exists() and any(other not in ours for other in os.listdir(self.folder)):
+            raise CannotRun(f"{self.folder} is not empty and holds no run; name a new folder")
+
     def claim(self, asked: dict[str, Any]) -> None:
         """Make the folder this run's, or find out how far it came before.
 
         Raises:
             CannotRun: it holds something else.
         """
-        path = self.folder / "run.json"
-        text = json.dumps(asked, indent=1) + "\n"
-        self.folder.mkdir(parents=True, exist_ok=True)
+        path, text = self._run, json.dumps(asked, indent=1) + "\n"
+        self._check_ours()
         if not path.exists():
-            if any(other != f"{path.name}.part" for other in os.listdir(self.folder)):
-                raise CannotRun(f"{self.folder} is not empty and holds no run; name a new folder")
-            part = path.with_name(path.name + ".part")
-            part.write_text(text, encoding="utf-8")
-            part.replace(path)
+            self._replace(path, [text])
         before = _loads(path, path.read_text(encoding="utf-8"))
         if before != json.loads(text):
             changed = sorted(name for name in before | asked if before.get(name) != json.loads(text).get(name))
@@ -70,57 +115,188 @@ class Output:
         self._take_stock()
 
     def _take_stock(self) -> None:
-        """Read the manifest, and cut off the photograph it ends with: nothing says that its lines are complete."""
+        """Read the manifest, and cut off the photograph it ends with where its lines are not complete."""
+        if self.lasting and self.skipped.exists():
+            told, end, _ = self.skipped.read_bytes().rpartition(b"\n")
+            os.truncate(self.skipped, len(told + end))
+            self.passed = {_loads(self.skipped, line.decode())["source"] for line in told.splitlines()}
         if not self.manifest.exists():
             return
-        counts: dict[str, int] = {}
-        last, start, place = "", 0, 0
+        there: dict[str, int] = {}
+        lost: set[str] = set()
+        start = whole = 0  # where the lines of the last photograph begin, and where the last line that is whole ends
+        source, of = "", 0
         with self.manifest.open("rb") as lines:
             for line in lines:
-                if line.endswith(b"\n"):
-                    source = str(_loads(self.manifest, line.decode())["source"])
-                    if source != last:
-                        last, start = source, place
-                    counts[source] = counts.get(source, 0) + 1
-                place += len(line)
-        os.truncate(self.manifest, start)
-        counts.pop(last, None)
-        self.done, self.images = set(counts), sum(counts.values())
+                if not line.endswith(b"\n"):
+                    break
+                row = _loads(self.manifest, line.decode())
+                if row["source"] != source:
+                    source, of, start = row["source"], row["of"], whole
+                whole += len(line)
+                there[source] = there.get(source, 0) + 1
+                self.done[source] = row["source_sha256"]
+                if "member" not in row and not _holds(self.folder / row["file"]):
+                    lost.add(source)
+        if source and there[source] < of:
+            whole = start
+            del self.done[source], there[source]
+        os.truncate(self.manifest, whole)
+        self.images = sum(there.values())
+        self.forget(lost & set(self.done))
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Take photographs out of the folder, images and lines, so that they are used anew."""
+        names = set(names)
+        if not names:
+            return
+        self._replace(self.manifest, self._without(names))
+        for name in names:
+            del self.done[name]
+
+    def _without(self, names: set[str]) -> Iterator[str]:
+        """The lines of all other photographs, while the images of these are removed."""
+        self.images = 0
+        for row in self._rows():
+            if row["source"] in names:
+                # Before their lines are, so that what is killed here is found to be missing by the next run.
+                (self.folder / row["file"]).unlink(missing_ok=True)
+            else:
+                self.images += 1
+                yield json.dumps(row) + "\n"
 
     @contextmanager
-    def opened(self, images: int) -> Iterator[Writer]:
-        """Go on writing where the folder ends; so many images are wanted of each photograph."""
-        with self.manifest.open("a", encoding="utf-8") as manifest, self.skipped.open("w", encoding="utf-8") as skipped:
-            yield Writer(self.folder, manifest, skipped, images, Tally(used=len(self.done), images=self.images))
+    def opened(self, images: int, suffix: str) -> Iterator[Writer]:
+        """Go on writing where the folder ends.
+
+        Args:
+            images: wanted of each photograph.
+            suffix: of their files.
+        """
+        again = self.manifest.exists()
+        shards = self._shards() if self.layout.kind == "webdataset" else None
+        if shards is None:
+            (self.folder / IMAGES).mkdir(exist_ok=True)
+        mode = "a" if self.lasting else "w"
+        with (
+            self._open(self.manifest, "a") as manifest,
+            self._open(self.skipped, mode) as skipped,
+        ):
+            tally = Tally(used=len(self.done), images=self.images, skipped=len(self.passed))
+            yield Writer(self.folder, self.layout, manifest, skipped, images, suffix, again, tally, shards, self.mode)
+
+    @contextmanager
+    def skipping(self) -> Iterator[Callable[[str, str, str], None]]:
+        """Tell of photographs that cannot be used, by source, problem and detail, before the run begins."""
+        self.folder.mkdir(exist_ok=True)
+        with self._open(self.skipped, "a") as skipped:
+            yield lambda *told: _skip(skipped, *told)
+
+    def _shards(self) -> Shards:
+        members: dict[str, list[str]] = {}
+        classes: dict[str, int] | None = None if self.layout.unique else {}
+        for row in self._rows():
+            members.setdefault(Path(row["file"]).name, []).append(row["member"])
+            if classes is not None:
+                classes.setdefault(row["label"], len(classes))
+        return Shards(self.folder / SHARDS, members, classes, self.images, self.mode)
+
+    def describe(self) -> None:
+        """Write `images/metadata.jsonl`, by which Hugging Face's `datasets` knows what the images are."""
+        if self.layout.kind == "webdataset" or not self.manifest.exists():
+            return
+        self._replace(self.folder / IMAGES / "metadata.jsonl", (_described(row) for row in self._rows()))
+
+    def _replace(self, path: Path, lines: Iterable[str]) -> None:
+        part = path.with_name(path.name + ".part")
+        with self._open(part, "w") as file:
+            file.writelines(lines)
+        part.replace(path)
+
+    def _open(self, path: Path, mode: str) -> IO[str]:
+        return open(path, mode, encoding="utf-8", opener=partial(os.open, mode=self.mode))
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        if self.manifest.exists():
+            with self.manifest.open(encoding="utf-8") as lines:
+                for line in lines:
+                    yield _loads(self.manifest, line)
 
 
 @dataclass(frozen=True)
 class Writer:
-    """Adds photographs to the folder in the order in which they are given."""
+    """Adds photographs to a folder in the order in which they are given.
+
+    Attributes:
+        folder, layout: see `Output`.
+        manifest, skipped: the files, open.
+        wanted: images of each photograph.
+        suffix: of their files.
+        again: whether the folder may hold images that no manifest names, of a run that was killed.
+        tally: what became of all photographs so far.
+        shards: what images are added to where they are no files of their own.
+        mode: of new files.
+    """
 
     folder: Path
+    layout: Layout
     manifest: IO[str]
     skipped: IO[str]
     wanted: int
+    suffix: str
+    again: bool
     tally: Tally
+    shards: Shards | None
+    mode: int
 
     def write(self, made: Made) -> None:
         """Write images first and their lines after, so that what the manifest names is there."""
+        if self.again and not self.shards:
+            for index in range(self.wanted):
+                (self.folder / self.layout.file(made.name, index, self.suffix)).unlink(missing_ok=True)
         if made.problem:
-            line = {"source": made.name, "problem": made.problem, "detail": made.detail}
-            self.skipped.write(json.dumps(line) + "\n")
-            self.skipped.flush()
+            _skip(self.skipped, made.name, made.problem, made.detail)
             self.tally.skipped += 1
             return
-        for line, image in zip(made.lines, made.images, strict=True):
-            file = self.folder / line["file"]
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(image)
-        self.manifest.write("".join(json.dumps(line) + "\n" for line in made.lines))
+        lines = [self._placed(line) for line in made.lines]
+        if self.shards:
+            shard = self.shards.add(lines, made.images)
+            lines = [{"file": f"{SHARDS}/{shard}"} | line for line in lines]
+        else:
+            for line, image in zip(lines, made.images, strict=True):
+                file = self.folder / line["file"]
+                file.parent.mkdir(exist_ok=True)
+                with open(file, "wb", opener=partial(os.open, mode=self.mode)) as image_file:
+                    image_file.write(image)
+        self.manifest.write("".join(json.dumps(line) + "\n" for line in lines))
         self.manifest.flush()
         self.tally.used += 1
-        self.tally.images += len(made.lines)
-        self.tally.short += len(made.lines) < self.wanted
+        self.tally.images += len(lines)
+        self.tally.short += len(lines) < self.wanted
+
+    def _placed(self, line: dict[str, Any]) -> dict[str, Any]:
+        """A line with where its image lies, and what it is labelled as."""
+        source, index = line["source"], line["index"]
+        place = self.layout.file(source, index, self.suffix)
+        return {"member" if self.shards else "file": place, "label": self.layout.label(source, index)} | line
+
+
+def _skip(skipped: IO[str], source: str, problem: str, detail: str) -> None:
+    skipped.write(json.dumps({"source": source, "problem": problem, "detail": detail}) + "\n")
+    skipped.flush()
+
+
+def _described(row: dict[str, Any]) -> str:
+    """A line of the manifest as `datasets` takes it: a path from where it stands, and text that is text."""
+    about = {key: row[key] for key in ("label", "index", "control", "similarity", "in_band", "id")}
+    name = {"file_name": row["file"].removeprefix(f"{IMAGES}/"), "source": printable(row["source"])}
+    return json.dumps(name | about) + "\n"
+
+
+def _holds(path: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return path.stat().st_size > 0
+    return False
 
 
 def _loads(path: Path, text: str) -> dict[str, Any]:

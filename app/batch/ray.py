@@ -16,6 +16,7 @@ import socket
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -38,7 +39,7 @@ from app.runtime.manifest import Manifest, read_manifest
 from app.telemetry import logs
 
 if TYPE_CHECKING:
-    from app.batch.command import Engine
+    from app.batch.run import Engine
 
 T = TypeVar("T")
 Read = Callable[[], Iterator[pa.Table]]
@@ -154,7 +155,7 @@ def _shared_out(job: Job, manifest: Manifest, replicas: int | None) -> tuple[Job
     else:
         precision = "float32" if decoder_role(job.settings, manifest) == "decoder" else "int8"
     settings = job.settings.model_copy(update={"device": device, "threads": threads, "precision": precision})
-    return Job(settings, job.parameters, job.seed), own, most
+    return replace(job, settings=settings), own, most
 
 
 class Replica:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 from contextlib import suppress
 from functools import partial
 from typing import cast
@@ -34,12 +35,16 @@ class Workers(Multiprocess):
                 os.kill(worker.process.pid, signal.SIGHUP)
 
 
-def serve(application: str, settings: Settings) -> int:
+def serve(application: str, settings: Settings, listener: socket.socket) -> int:
     """Serve until a signal says to stop; returns the exit status.
 
     Args:
         application: `module:factory`, as each process imports it.
-        settings: where to listen, with how many processes, and how long things may take.
+        settings: with how many processes, and how long things may take.
+        listener: the socket to serve on.
+
+    Raises:
+        OSError: another program began to listen there meanwhile.
     """
     config = Config(
         application,
@@ -65,9 +70,9 @@ def serve(application: str, settings: Settings) -> int:
     if hasattr(signal, "SIGHUP"):
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     if config.workers > 1:
-        Workers(config, sockets=[config.bind_socket()]).run()
+        Workers(config, sockets=[listener]).run()
         return 0
     server = Server(config)
     with suppress(KeyboardInterrupt):
-        server.run()
+        server.run(sockets=[listener])
     return 0 if server.started else STARTUP_FAILURE

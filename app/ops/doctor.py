@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import os
 import platform
 import sys
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import distributions
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -27,6 +29,7 @@ from app.runtime.manifest import Manifest, parse_manifest, verify_file
 from app.runtime.sessions import cores
 from app.settings import PREFIX, Settings
 from app.telemetry.metrics import Metrics
+from app.telemetry.terminal import printable
 
 LIMITS = (
     "max_bytes",
@@ -63,7 +66,13 @@ class Report:
 
     def text(self) -> str:
         """Everything, for people."""
-        return "\n".join(self._lines())
+        return "\n".join(map(printable, self._lines()))
+
+    def data(self) -> dict[str, Any]:
+        """Everything, for programs."""
+        findings = {"wrong": self.wrong, "notes": self.notes}
+        told = {name: [{"what": what, "hint": hint} for what, hint in found] for name, found in findings.items()}
+        return {section: dict(lines) for section, lines in self.sections.items()} | told
 
     def _lines(self) -> Iterator[str]:
         width = max(len(name) for lines in self.sections.values() for name, _ in lines)
@@ -82,10 +91,10 @@ class Report:
         yield f"{len(self.wrong)} wrong" if self.wrong else "all is well"
 
 
-def doctor() -> int:
+def doctor(as_json: bool) -> int:
     """Say what provider, models and limits are in force, and what is wrong."""
     report = examine()
-    print(report.text())
+    print(json.dumps(report.data(), indent=1) if as_json else report.text())
     return 1 if report.wrong else 0
 
 

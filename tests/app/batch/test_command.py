@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tarfile
 import termios
+import unicodedata
 import zipfile
 from pathlib import Path
 
@@ -21,7 +22,12 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from app.__main__ import main
+from app.batch.archives import open_source
 from app.batch.job import seed_of
+from app.batch.output import Output
+from app.core import formats
+from app.runtime.manifest import read_manifest
+from app.settings import Settings
 from tests.patience import until
 
 ROOT = Path(__file__).parents[3]
@@ -158,7 +164,7 @@ def test_what_a_photograph_gives_does_not_depend_on_the_others(folder: Path, tmp
     alone = fill(tmp_path / "alone", {"e.jpg": (folder / "e.jpg").read_bytes()})
     assert run(alone, tmp_path / "one") == 0
     every = tree(tmp_path / "all")
-    assert all(every[name] == data for name, data in tree(tmp_path / "one").items() if name.startswith("images/"))
+    assert all(every[name] == data for name, data in tree(tmp_path / "one").items() if name.endswith(".jpg"))
 
 
 def test_bad_files_are_reported_and_skipped(folder: Path, tmp_path: Path, landscape: bytes, capfd):
@@ -175,11 +181,151 @@ def test_bad_files_are_reported_and_skipped(folder: Path, tmp_path: Path, landsc
     }
     assert {row["source"] for row in lines(tmp_path / "out/manifest.jsonl")}.isdisjoint({"bad.jpg", "no.jpg"})
     said = capfd.readouterr()
-    assert "skipped bad.jpg: The bytes are not a JPEG, PNG or WebP picture." in said.err
+    assert "skipped bad.jpg: The bytes are not a picture." in said.err
     assert "5 photographs used, 10 images" in said.out
     assert "4 skipped" in said.out
     assert run(folder, tmp_path / "out") == 1
     assert len(lines(tmp_path / "out/skipped.jsonl")) == 4
+
+
+def test_photographs_by_any_name_and_behind_links(folder: Path, tmp_path: Path, portrait: Image.Image):
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    elsewhere = fill(tmp_path / "elsewhere", {"g.jpg": (folder / "c.jpg").read_bytes()})
+    (folder / "linked").symlink_to(elsewhere)
+    names = {"b.jfif": "JPEG", "d.heic": "HEIF", "e.tif": "TIFF", "f.avif": "AVIF", "no-suffix": "PNG", "h.gif": "GIF"}
+    for name, form in names.items():
+        portrait.save(folder / name, form)
+    assert run(folder, tmp_path / "out", "--count", "1") == 0
+    used = {row["source"]: row for row in lines(tmp_path / "out/manifest.jsonl")}
+    assert set(names) | {"linked/g.jpg", "c.jpg"} <= set(used)
+    assert used["linked/g.jpg"]["label"] == "linked"
+
+
+def test_what_cannot_be_followed_or_read_is_listed(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (folder / "below/around").symlink_to(folder)
+    fill(folder, {"d.heic": b"\0\0\0\x18ftypheic" + bytes(16)})
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    formats._heif.cache_clear()
+    try:
+        assert run(folder, tmp_path / "out") == 1
+    finally:
+        formats._heif.cache_clear()
+    skipped = {row["source"]: row["detail"] for row in lines(tmp_path / "out/skipped.jsonl")}
+    assert skipped == {
+        "below/around": "It is a link to a folder that it lies in.",
+        "d.heic": "It is a HEIC picture; to read those: pip install 'lookalike[heif]'.",
+    }
+
+
+def test_a_folder_that_cannot_be_read_is_listed(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    whole = Path.iterdir
+
+    def iterdir(path: Path):
+        if path.name == "below":
+            raise PermissionError(13, "Permission denied")
+        return whole(path)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    with open_source(folder) as photographs:
+        assert [(entry.name, entry.refusal) for entry in photographs if entry.refusal] == [
+            ("below", "The folder cannot be read (Permission denied).")
+        ]
+
+
+def test_a_changed_photograph_is_used_anew(folder: Path, tmp_path: Path, photographs: dict[str, bytes]):
+    out = tmp_path / "out"
+    assert run(folder, out) == 0
+    fill(folder, {"below/b.webp": photographs["e.jpg"], "c.jpg": b"no picture any more"})
+    assert run(folder, out) == 1
+    assert {row["source"] for row in lines(out / "skipped.jsonl")} == {"c.jpg"}
+    assert not list((out / "images/c.jpg").iterdir())
+    (folder / "c.jpg").unlink()
+    assert run(folder, tmp_path / "fresh") == 0
+    fresh, again = tree(tmp_path / "fresh"), tree(out)
+    assert {name: data for name, data in again.items() if name.endswith(".jpg")} == {
+        name: data for name, data in fresh.items() if name.endswith(".jpg")
+    }
+    for name in ("manifest.jsonl", "images/metadata.jsonl"):
+        assert sorted(again[name].splitlines()) == sorted(fresh[name].splitlines())
+
+
+def test_a_changed_photograph_in_a_shard_is_listed(folder: Path, tmp_path: Path, photographs: dict[str, bytes]):
+    assert run(folder, tmp_path / "out", "--layout", "webdataset") == 0
+    before = (tmp_path / "out/shards/000000.tar").read_bytes()
+    fill(folder, {"c.jpg": photographs["e.jpg"]})
+    assert run(folder, tmp_path / "out", "--layout", "webdataset") == 1
+    (row,) = lines(tmp_path / "out/skipped.jsonl")
+    assert (row["source"], row["problem"]) == ("c.jpg", "changed")
+    assert (tmp_path / "out/shards/000000.tar").read_bytes() == before
+
+
+@pytest.mark.parametrize("emptied", [True, False])
+def test_a_lost_image_is_made_again(folder: Path, tmp_path: Path, emptied: bool):
+    assert run(folder, tmp_path / "out") == 0
+    before = tree(tmp_path / "out")
+    lost = tmp_path / "out/images/below/b.webp-0001.jpg"
+    lost.unlink()
+    if emptied:
+        lost.touch()
+    assert run(folder, tmp_path / "out") == 0
+    after = tree(tmp_path / "out")
+    assert after["images/below/b.webp-0001.jpg"] == before["images/below/b.webp-0001.jpg"]
+    assert sorted(after["manifest.jsonl"].splitlines()) == sorted(before["manifest.jsonl"].splitlines())
+
+
+def test_of_two_runs_in_one_folder_the_second_refuses(folder: Path, tmp_path: Path, capsys):
+    assert run(folder, tmp_path / "out") == 0
+    before = tree(tmp_path / "out")
+    with Output(tmp_path / "out").locked():
+        assert run(folder, tmp_path / "out") == 2
+    assert f"{tmp_path / 'out'}: another run is at work in it" in capsys.readouterr().err
+    assert tree(tmp_path / "out") == before
+    assert run(folder, tmp_path / "out") == 0
+
+
+def test_names_never_command_the_terminal(folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    names = ["clear\x1b[2J.jpg", "c1\x9b31m.jpg", "line\nlookalike: all is well.jpg", "turned\u202egpj.exe.jpg"]
+    fill(folder, dict.fromkeys(names, b"no picture"))
+    assert run(folder, tmp_path / "out", "--count", "1") == 1
+    assert main(["augment", str(tmp_path / "none\x1b[31m"), str(tmp_path / "other")]) == 2
+    with pytest.raises(SystemExit):
+        main(["augment", "in", "out", "\x1b[31m"])
+    said = capfd.readouterr()
+    printed = said.out + said.err
+    assert not [
+        character for character in printed if unicodedata.category(character) in ("Cc", "Cf") and character != "\n"
+    ]
+    assert not any(line.startswith("lookalike: all is well") for line in printed.splitlines())
+    assert "skipped clear\\x1b[2J.jpg: " in printed
+    assert "skipped line\\nlookalike: all is well.jpg: " in printed
+
+
+def test_controls_by_number_and_by_name(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    name = read_manifest(Settings().models).controls[3].name
+    given = json.dumps([[0] * 10, {name: 0.5}])
+    assert main(["augment", str(folder), str(tmp_path / "out"), "--controls", given, "--face", "0"]) == 0
+    made = lines(tmp_path / "out/manifest.jsonl")
+    assert [row["control"] for row in made[:2]] == [[0.0] * 10, [0.0, 0.0, 0.0, 0.5, *[0.0] * 6]]
+    assert {row["seed"] for row in made} == {None}
+    assert main(["augment", str(folder), str(tmp_path / "out"), "--controls", "[[0,0,0,0,0,0,0,0,0,1]]"]) == 2
+    for wrong, sentence in {
+        '[{"no_such": 1}]': "--controls: There is no control 'no_such'",
+        json.dumps([{name: "x"}]): "--controls",
+        "[[2]]": "--controls",
+        "age": "--controls: must be a JSON list",
+    }.items():
+        assert main(["augment", str(folder), str(tmp_path / "new"), "--controls", wrong]) == 2
+        assert sentence in capsys.readouterr().err
+    assert main(["augment", str(folder), str(tmp_path / "new"), "--face", "x"]) == 2
+    assert "--face" in capsys.readouterr().err
+    assert run(folder, tmp_path / "second", "--face", "1") == 1
+    assert {row["problem"] for row in lines(tmp_path / "second/skipped.jsonl")} == {"face-not-found"}
+
+
+def test_a_program_can_read_what_came_of_it(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    fill(folder, {"bad.jpg": b"no picture"})
+    assert run(folder, tmp_path / "out", "--json") == 1
+    assert json.loads(capsys.readouterr().out) == {"used": 5, "images": 10, "short": 0, "skipped": 1}
 
 
 @pytest.mark.parametrize(

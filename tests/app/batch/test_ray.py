@@ -105,9 +105,10 @@ def test_an_archive_gives_what_one_machine_makes_of_the_folder(
     assert main(command(tmp_path / "in.zip", tmp_path / "out", ray_cluster)) == 1
     made = tree(tmp_path / "out")
     assert {name for name in alone if "below" not in name} == set(made)
-    assert all(made[name] == data for name, data in alone.items() if name in made and name != "manifest.jsonl")
-    lines = alone["manifest.jsonl"].splitlines()
-    assert made["manifest.jsonl"].splitlines() == [line for line in lines if b"below" not in line]
+    assert all(made[name] == data for name, data in alone.items() if name.endswith(".jpg") and name in made)
+    for name in ("manifest.jsonl", "images/metadata.jsonl"):
+        lines = alone[name].splitlines()
+        assert made[name].splitlines() == [line for line in lines if b"below" not in line]
 
 
 @pytest.mark.parametrize("loss", ["a worker", "a node"])

@@ -1,0 +1,56 @@
+"""A run over photographs, whoever makes the look-alikes, and whoever waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+
+from app.batch.archives import Photograph
+from app.batch.job import SUFFIX, Job, Made, changed
+from app.batch.output import Output, Tally
+from app.runtime.manifest import Manifest
+
+Engine = tuple[Manifest, Callable[[list[Photograph], set[str]], AsyncGenerator[Made]]]
+"""The models in use, and what makes of the photographs that are not done what each gives, in their order."""
+
+CHANGED = "It has changed since its look-alikes were made, and a shard cannot be amended. Name a new folder."
+
+
+async def fill(
+    job: Job, engine: Engine, photographs: list[Photograph], output: Output, told: Callable[[Made], None]
+) -> Tally:
+    """Make what is still missing of a data set; returns what became of all photographs.
+
+    Args:
+        job: what is asked of each.
+        engine: who makes it.
+        photographs: all that there are.
+        output: where it goes; its lock is held.
+        told: called with what each gave, also where that is nothing.
+
+    Raises:
+        CannotRun: the folder holds something else, or cannot be gone on with.
+    """
+    manifest, made_by = engine
+    # What lasts goes on with other models too; each line says which.
+    await asyncio.to_thread(output.claim, job.asked(None if output.lasting else manifest))
+    others: list[str] = []
+    if not output.lasting:
+        others = await asyncio.to_thread(lambda: list(changed(photographs, output.done, job.settings.max_bytes)))
+    if job.layout.kind != "webdataset":
+        await asyncio.to_thread(output.forget, others)
+        others = []
+    try:
+        with output.opened(job.parameters.images, SUFFIX[job.parameters.format]) as writer:
+            for name in others:
+                unused = Made(name, problem="changed", detail=CHANGED)
+                writer.write(unused)
+                told(unused)
+            async with aclosing(made_by(photographs, output.passed | set(output.done))) as results:
+                async for made in results:
+                    await asyncio.to_thread(writer.write, made)
+                    told(made)
+            return writer.tally
+    finally:
+        output.describe()
