@@ -6,9 +6,9 @@
     │   ├── NoFace, FaceNotFound, FaceTooSmall
     │   └── Refused             an entry of a folder or an archive
     ├── CannotBeAsked           other parameters are needed
-    │   └── UnknownControl, ReferenceInvalid, TensorInvalid, BandEmpty
+    │   └── UnknownControl, ReferenceInvalid, TensorInvalid, BandEmpty, JobTooLarge, WebhookRefused
     ├── Unavailable             the same again, later, may do
-    │   └── NotReady, Overloaded, DeadlineExceeded, ComputationFailed
+    │   └── NotReady, Overloaded, DeadlineExceeded, ComputationFailed, JobsFull, TooManyJobs
     └── CannotStart             the operator has something to put right
         ├── ModelsInvalid, ProviderUnavailable, KeysInvalid
         └── SourceUnreadable, CannotRun, CannotListen
@@ -71,6 +71,14 @@ class BandEmpty(CannotBeAsked):
     """The search found no variant in the band."""
 
 
+class JobTooLarge(CannotBeAsked):
+    """A job has more photographs, or larger ones, than are taken."""
+
+
+class WebhookRefused(CannotBeAsked):
+    """Nobody is told of a job's end at this address: the operator does not allow it."""
+
+
 class Unavailable(LookalikeError):
     """The service could not do it now."""
 
@@ -93,6 +101,14 @@ class DeadlineExceeded(Unavailable):
 
 class ComputationFailed(Unavailable):
     """A network raised, or gave values that are not finite."""
+
+
+class JobsFull(Unavailable):
+    """The disk for jobs is full."""
+
+
+class TooManyJobs(Unavailable):
+    """The caller has as many jobs waiting as it may."""
 
 
 class CannotStart(LookalikeError):

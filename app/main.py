@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from app import __version__
+from app.batch.jobs import Jobs
+from app.batch.worker import Worker
 from app.core.service import Service
 from app.http import access, openapi, problems
 from app.http.inference_protocol import ProtocolErrors
@@ -31,7 +33,8 @@ DESCRIPTION = """\
 Takes a face photograph and returns synthetic faces that resemble it, each with the control vector that made it and the
 similarity that a face recogniser gives it: for people who train, test and harden face recognition.
 
-Every image that leaves says in its metadata that it is synthetic. Nothing that is sent is stored or logged.
+Every image that leaves says in its metadata that it is synthetic. Nothing that is sent is logged, and nothing is stored
+but the photographs of a job until they are used.
 Errors are problem details (RFC 9457) with a stable `type`.
 """
 
@@ -50,12 +53,18 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     metrics = Metrics()
     service = Service(settings, metrics)
     readiness = Readiness(service, settings.max_requests)
+    jobs = Jobs(settings.jobs, settings) if settings.jobs else None
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:  # noqa: ARG001 - the framework passes it
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await service.start()
         try:
-            with ready_until_stopped(readiness, settings.drain_seconds), reloaded_on_hangup(service):
+            async with AsyncExitStack() as stack:
+                stack.enter_context(ready_until_stopped(readiness, settings.drain_seconds))
+                stack.enter_context(reloaded_on_hangup(service))
+                if jobs:
+                    app.state.worker = Worker(jobs, service, metrics, app.state.limiter)
+                    await stack.enter_async_context(app.state.worker.running())
                 yield
         finally:
             await service.close()
@@ -78,6 +87,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.service = service
     app.state.readiness = readiness
     app.state.metrics = metrics
+    app.state.jobs = jobs
     problems.install(app)
     access.install(app, settings)
     for router in ROUTERS:
@@ -87,7 +97,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
-            allow_methods=["GET", "HEAD", "POST"],
+            allow_methods=["GET", "HEAD", "POST", "DELETE"],
             allow_headers=["*"],
             expose_headers=["*"],
         )

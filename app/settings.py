@@ -6,15 +6,17 @@ misspelled limit is never silently the default. `table()` prints them all; docs/
 
 from __future__ import annotations
 
+import base64
 import difflib
 import importlib.util
 import itertools
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.keys import Keyring, parse_rates
@@ -114,6 +116,34 @@ class Settings(BaseSettings):
     """Where images are counted: `memory://`, in this process, or `redis://HOST:PORT/0`, which replicas share (needs the
     extra `redis`)."""
 
+    jobs: Path | None = None
+    """Folder for jobs; `/v1/jobs` is off without it. It holds photographs until they are used, and results."""
+
+    jobs_upload_bytes: int = Field(256 * 2**20, ge=1024)
+    """Largest body of a job in bytes; beyond it 413. One photograph has at most `max_bytes`."""
+
+    jobs_photographs: int = Field(10_000, ge=1)
+    """Photographs that a job may have."""
+
+    jobs_disk_bytes: int = Field(10 * 2**30, ge=2**20)
+    """What all jobs may take up on the disk, in bytes; beyond it no further one is taken, and running ones wait."""
+
+    jobs_open: int = Field(8, ge=1)
+    """Jobs that a key may have waiting or running; beyond it 429."""
+
+    jobs_keep_seconds: float = Field(86400.0, ge=1)
+    """Seconds that a result stays after the job has ended."""
+
+    webhook_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    """Origins that may be told of the end of a job, like `https://hooks.example.org`, comma-separated; none by
+    default."""
+
+    webhook_secret: SecretStr = SecretStr("")
+    """What webhooks are signed with: `whsec_` and at least 24 bytes in base64 (see docs/jobs.md)."""
+
+    webhook_private: bool = False
+    """Let webhooks go to private addresses too, as within a cluster."""
+
     trusted_proxies: str = "127.0.0.1"
     """Addresses or networks of proxies, comma-separated, whose X-Forwarded-For says who the client is; `*` is all."""
 
@@ -134,7 +164,7 @@ class Settings(BaseSettings):
                 raise ValueError(f"{name} is not a setting{hint}")
         return values
 
-    @field_validator("batch_sizes", "cors_origins", "keys", "admin_keys", "protect", mode="before")
+    @field_validator("batch_sizes", "cors_origins", "keys", "admin_keys", "protect", "webhook_origins", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -156,6 +186,7 @@ class Settings(BaseSettings):
             raise ValueError("precision float16 is for CUDA, but device is cpu")
         self._check_keys()
         self._check_rate_limit()
+        self._check_webhooks()
         if self.tracing and not tracing.available():
             raise ValueError("tracing needs OpenTelemetry: pip install 'lookalike[otel]'")
         return self
@@ -175,6 +206,17 @@ class Settings(BaseSettings):
         if not self.keys_file and (unknown := set(self.admin_keys) - names):
             raise ValueError(f"admin_keys names {', '.join(sorted(unknown))}, but keys has no such name")
 
+    def _check_webhooks(self) -> None:
+        if not self.webhook_origins:
+            return
+        for origin in self.webhook_origins:
+            if not re.fullmatch(r"https?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(?::[0-9]{1,5})?", origin):
+                raise ValueError(f"webhook_origins: {origin} is no origin, like https://hooks.example.org:8443")
+            if origin.startswith("http:") and not self.webhook_private:
+                raise ValueError(f"webhook_origins: {origin} must begin with https://, unless webhook_private is set")
+        if len(signing_key(self.webhook_secret.get_secret_value())) < 24:
+            raise ValueError("webhook_secret must be whsec_ and at least 24 bytes in base64, to sign webhooks with")
+
     def _check_rate_limit(self) -> None:
         shared = not self.rate_store.startswith("memory:")
         if not self.rate_limit:
@@ -189,6 +231,14 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"{self.workers} workers would each count images on their own: set rate_store to a redis:// address"
             )
+
+
+def signing_key(secret: str) -> bytes:
+    """The bytes that webhooks are signed with; none where the secret is not one."""
+    try:
+        return base64.b64decode(secret.removeprefix("whsec_"), validate=True) if secret.startswith("whsec_") else b""
+    except ValueError:
+        return b""
 
 
 def sentences(error: ValidationError) -> list[str]:
@@ -233,6 +283,8 @@ def _cell(text: str) -> str:
 def _shown(value: object) -> str:
     if value is None:
         return "-"
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
     if isinstance(value, Path):
         value = value.relative_to(PACKAGE.parent)
     elif isinstance(value, bool):

@@ -21,10 +21,10 @@ MAY_USE: dict[str, set[str]] = {
     "settings": {"keys", "telemetry"},
     "runtime": {"errors"},
     "core": {"errors", "telemetry", "settings", "runtime"},
-    "batch": {"errors", "telemetry", "settings", "runtime", "core"},
+    "batch": {"errors", "telemetry", "settings", "runtime", "core", "keys"},
     "ops": {"errors", "telemetry", "settings", "runtime", "core", "keys"},
     "http": {"errors", "telemetry", "settings", "runtime", "core", "keys", "batch", "ops"},
-    "main": {"telemetry", "settings", "core", "http", "ops"},
+    "main": {"telemetry", "settings", "core", "http", "batch", "ops"},
     "__main__": {"errors", "telemetry", "settings", "runtime", "keys", "http", "batch", "ops", "main"},
 }
 """Each room, and the rooms that it may use; `app` itself, its version, is open to all. Lower rooms stand first."""

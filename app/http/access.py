@@ -131,6 +131,13 @@ def _key(request: Request) -> str:
     return credentials.strip() if scheme.lower() == "bearer" else ""
 
 
+def caller(request: Request) -> str:
+    """Whom images are counted for: a key, or an address where there are no keys."""
+    key = getattr(request.state, "key", None)
+    host = request.client.host if request.client else ""
+    return f"key:{key}" if key else f"address:{network_of(host)}"
+
+
 async def charge(request: Request, limiter: RateLimiter | None, images: int) -> None:
     """Count images that are about to be made against the caller's rate limit.
 
@@ -141,9 +148,7 @@ async def charge(request: Request, limiter: RateLimiter | None, images: int) -> 
     """
     if limiter is None:
         return
-    key = getattr(request.state, "key", None)
-    host = request.client.host if request.client else ""
-    allowance = await limiter.charge(f"key:{key}" if key else f"address:{network_of(host)}", images)
+    allowance = await limiter.charge(caller(request), images)
     request.state.allowance = allowance
     if not allowance.granted:
         detail = (

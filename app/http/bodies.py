@@ -28,6 +28,7 @@ from app.runtime.batching import Gate
 FORM = "multipart/form-data"
 IMAGES = ("image/jpeg", "image/png", "image/webp")
 BYTES = "application/octet-stream"
+BINARY = {"type": "string", "format": "binary"}
 MAX_FIELDS = 32
 
 _EXTENDED_NAME = re.compile(rb";\s*filename\*", re.IGNORECASE)
@@ -73,13 +74,23 @@ async def read_upload(request: Request, gate: Gate, *names: str) -> Upload:
     for name in names:
         if not photos.get(name):
             raise refuse(400, f"The photograph '{name}' is missing or empty. {_how(names)}")
+    return Upload(photos, once(pairs, members), members)
+
+
+def once(pairs: Iterable[tuple[str, str]], members: Iterable[str] = ()) -> dict[str, str]:
+    """Parameters by name; `members` are names that stand elsewhere as well.
+
+    Raises:
+        ProblemError: 422, one is given more than once.
+    """
+    pairs = list(pairs)
     given = Counter([*members, *(name for name, _ in pairs)])
-    twice = {name for name, times in given.items() if times > 1}
+    twice = sorted(name for name, times in given.items() if times > 1)
     if twice:
-        problems = [ParameterProblem(name=name, message="is given more than once") for name in sorted(twice)]
+        problems = [ParameterProblem(name=name, message="is given more than once") for name in twice]
         detail = "; ".join(f"{problem.name}: {problem.message}" for problem in problems)
         raise ProblemError(INVALID_PARAMETERS, detail, errors=problems)
-    return Upload(photos, dict(pairs), members)
+    return dict(pairs)
 
 
 def refuse_if_full(gate: Gate) -> None:
@@ -134,28 +145,44 @@ def _typed(model: type[BaseModel], name: str, text: str) -> Any:
 
 
 def documented(model: type[BaseModel], photos: dict[str, str]) -> dict[str, Any]:
-    """The OpenAPI of a body that `read_upload` reads: its photographs (name -> meaning) and parameters."""
-    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-    properties = {name: _as_text(field) for name, field in schema["properties"].items()}
-    binary = {"type": "string", "format": "binary"}
-    form = {
-        "type": "object",
-        "required": list(photos),
-        "properties": {name: binary | {"description": meaning} for name, meaning in photos.items()} | properties,
-        "additionalProperties": False,
-    }
+    """The OpenAPI of a body that `read_upload` reads: its photographs (name -> meaning) and parameters.
+
+    Of parameters that may stand in the query or in the form, the query alone has them: who sees both, as Swagger UI
+    shows them, would fill in both.
+    """
     encoded = {"type": "string", "contentEncoding": "base64"}
     members = {
         "type": "object",
         "required": list(photos),
         "properties": {name: encoded | {"description": f"{meaning} In base64."} for name, meaning in photos.items()}
-        | {name: _untitled(field) for name, field in schema["properties"].items()},
+        | {name: _untitled(field) for name, field in _properties(model).items()},
         "additionalProperties": False,
     }
-    content: dict[str, Any] = {FORM: {"schema": form}, JSON: {"schema": members}}
+    files = {name: BINARY | {"description": meaning} for name, meaning in photos.items()}
+    content: dict[str, Any] = {FORM: {"schema": _form(files, list(photos))}, JSON: {"schema": members}}
     if len(photos) == 1:
-        content |= {image: {"schema": binary} for image in IMAGES}
-    query = [
+        content |= {image: {"schema": BINARY} for image in IMAGES}
+    return {"requestBody": {"required": True, "content": content}, "parameters": query_of(model)}
+
+
+def documented_job(model: type[BaseModel], archives: Iterable[str]) -> dict[str, Any]:
+    """The OpenAPI of a job: files of a form, or an archive of one of these media types, and parameters."""
+    files = {
+        "archive": BINARY | {"description": "A zip or a tar of photographs."},
+        "image": {
+            "type": "array",
+            "items": BINARY,
+            "description": "Photographs, as many as there are; each under its own name, folders of people included.",
+        },
+    }
+    content: dict[str, Any] = {FORM: {"schema": _form(files, [])}}
+    content |= {archive: {"schema": BINARY} for archive in archives}
+    return {"requestBody": {"required": True, "content": content}, "parameters": query_of(model)}
+
+
+def query_of(model: type[BaseModel]) -> list[dict[str, Any]]:
+    """Parameters as OpenAPI has those of a query."""
+    return [
         {
             "name": name,
             "in": "query",
@@ -163,9 +190,24 @@ def documented(model: type[BaseModel], photos: dict[str, str]) -> dict[str, Any]
             "description": field.get("description", ""),
             "schema": {key: value for key, value in field.items() if key != "description"},
         }
-        for name, field in properties.items()
+        for name, field in ((name, _as_text(field)) for name, field in _properties(model).items())
     ]
-    return {"requestBody": {"required": True, "content": content}, "parameters": query}
+
+
+def _properties(model: type[BaseModel]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = model.model_json_schema(ref_template="#/components/schemas/{model}")[
+        "properties"
+    ]
+    return found
+
+
+def _form(files: dict[str, Any], required: list[str]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        **({"required": required} if required else {}),
+        "properties": files,
+        "additionalProperties": {"type": "string", "description": "Parameters may stand here instead of the query."},
+    }
 
 
 def _media_type(request: Request) -> str:

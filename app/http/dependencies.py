@@ -8,8 +8,10 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from app.batch import jobs, worker
 from app.core import service
 from app.http import access
+from app.http.problems import refuse
 from app.ops import readiness
 from app.telemetry import metrics
 
@@ -33,6 +35,18 @@ def _charge(request: Request) -> Callable[[int], Awaitable[None]]:
     return partial(access.charge, request, request.app.state.limiter)
 
 
+def _jobs(request: Request) -> jobs.Jobs:
+    found: jobs.Jobs | None = request.app.state.jobs
+    if found is None:
+        raise refuse(404, "Jobs are off here. The operator turns them on by naming a folder: LOOKALIKE_JOBS.")
+    return found
+
+
+def _worker(request: Request) -> worker.Worker:
+    found: worker.Worker = request.app.state.worker
+    return found
+
+
 Service = Annotated[service.Service, Depends(_service)]
 """The use cases."""
 Readiness = Annotated[readiness.Readiness, Depends(_readiness)]
@@ -41,3 +55,7 @@ Metrics = Annotated[metrics.Metrics, Depends(_metrics)]
 """Where things are counted."""
 Charge = Annotated[Callable[[int], Awaitable[None]], Depends(_charge)]
 """Counts images against the caller's rate limit before they are made; raises the problem 429."""
+Jobs = Annotated[jobs.Jobs, Depends(_jobs)]
+"""Jobs on disk; raises the problem 404 where they are off."""
+Worker = Annotated[worker.Worker, Depends(_worker)]
+"""What works on them."""

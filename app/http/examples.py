@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -15,6 +18,8 @@ REQUEST_ID = "0b6e5c1fd1f54c3f9c2a7c52d1e3a8b4"
 MODEL = schemas.ModelName(name="lookalike", version="0.1.0")
 ANSWER_ID = "f2d9a4c07be1"
 REFERENCE = "AQCTn0Zx"
+DRAWN = base64.b64encode((Path(__file__).parents[1] / "page" / "example-1.webp").read_bytes()).decode()
+"""A face that the model drew, of nobody: what is prefilled in /docs has to work."""
 JPEG = "/9j/4AAQSkZJRgABAQAAAQABAAD/2Q=="
 IDENTITY = [round(((7 * place) % 23 - 11) / 10, 1) for place in range(IDENTITY_SIZE)]
 CONTROL = [0.81, -0.35, 0.12, -0.94, 0.4, 0.07, -0.58, 0.66, -0.21, 0.3]
@@ -43,33 +48,58 @@ RENDERED = schemas.RenderAnswer(
     id=ANSWER_ID, model=MODEL, seed=7, search=SEARCH, measured_against="photograph", variants=[VARIANT]
 )
 
+JOB = schemas.JobAnswer(
+    id=REQUEST_ID,
+    state="done",
+    created=datetime(2026, 11, 26, 9, 0, tzinfo=UTC),
+    started=datetime(2026, 11, 26, 9, 0, 2, tzinfo=UTC),
+    ended=datetime(2026, 11, 26, 9, 1, tzinfo=UTC),
+    expires=datetime(2026, 11, 27, 9, 1, tzinfo=UTC),
+    photographs=200,
+    used=198,
+    skipped=2,
+    images=792,
+    seed=7,
+    parameters={"count": 4, "strength": 1.0, "format": "jpeg", "quality": 95, "face": "largest"},
+    layout="person",
+    labels="same-person",
+    webhook=schemas.JobWebhook(url="https://hooks.example.org/lookalike", state="delivered", attempts=1),
+    problem=None,
+    result=f"/v1/jobs/{REQUEST_ID}/result",
+)
+NEW_JOB = JOB.model_copy(
+    update={"state": "queued", "started": None, "ended": None, "expires": None, "result": None, "webhook": None}
+    | dict.fromkeys(("used", "skipped", "images"), 0)
+)
+
 FORMS: dict[str, Example] = {
-    "/v1/variants": {"image": "(the file)", "count": 1, "seed": 7, "band": "lookalike"},
-    "/v1/sweep": {"image": "(the file)", "control": "0", "steps": 5},
-    "/v1/identities": {"image": "(the file)", "face": "all"},
-    "/v1/compare": {"reference": "(a file)", "probe": "(another file)"},
+    "POST /v1/variants": {"image": "(the file)"},
+    "POST /v1/sweep": {"image": "(the file)"},
+    "POST /v1/identities": {"image": "(the file)"},
+    "POST /v1/compare": {"reference": "(a file)", "probe": "(another file)"},
+    "POST /v1/jobs": {"archive": "(the file)"},
 }
-"""Forms by path; a file stands as a word."""
+"""Forms by operation; a file stands as a word."""
 
 BODIES: dict[str, Example] = {
-    "/v1/variants": {"image": JPEG, "count": 1, "seed": 7, "band": "lookalike"},
-    "/v1/sweep": {"image": JPEG, "control": 0, "steps": 5},
-    "/v1/identities": {"image": JPEG, "face": "all"},
-    "/v1/compare": {"reference": JPEG, "probe": JPEG},
-    "/v1/render": {"identity": IDENTITY, "controls": [[0.0] * CONTROL_SIZE, CONTROL], "format": "png"},
+    "POST /v1/variants": {"image": DRAWN, "count": 1, "seed": 7, "band": "lookalike"},
+    "POST /v1/sweep": {"image": DRAWN, "control": 0, "steps": 5},
+    "POST /v1/identities": {"image": DRAWN, "face": "all"},
+    "POST /v1/compare": {"reference": DRAWN, "probe": DRAWN},
+    "POST /v1/render": {"identity": IDENTITY, "controls": [[0.0] * CONTROL_SIZE, CONTROL], "format": "png"},
 }
-"""JSON bodies by path."""
+"""JSON bodies by operation."""
 
 ANSWERS: dict[str, BaseModel] = {
-    "/v1/variants": schemas.VariantsAnswer(**RENDERED.model_dump(), source=SOURCE),
-    "/v1/render": RENDERED,
-    "/v1/sweep": schemas.SweepAnswer(
+    "POST /v1/variants": schemas.VariantsAnswer(**RENDERED.model_dump(), source=SOURCE),
+    "POST /v1/render": RENDERED,
+    "POST /v1/sweep": schemas.SweepAnswer(
         id=ANSWER_ID, model=MODEL, control=0, measured_against="photograph", source=SOURCE, variants=[VARIANT]
     ),
-    "/v1/identities": schemas.IdentitiesAnswer(
+    "POST /v1/identities": schemas.IdentitiesAnswer(
         id=ANSWER_ID, model=MODEL, found=1, left_out=0, faces=[schemas.IdentityFace(**SOURCE.model_dump(), index=0)]
     ),
-    "/v1/compare": schemas.CompareAnswer(
+    "POST /v1/compare": schemas.CompareAnswer(
         id=ANSWER_ID,
         model=MODEL,
         similarity=0.52,
@@ -81,11 +111,14 @@ ANSWERS: dict[str, BaseModel] = {
         reference=FACE,
         probe=FACE,
     ),
-    "/v1/model:reload": schemas.ReloadAnswer(
+    "POST /v1/jobs": NEW_JOB,
+    "GET /v1/jobs": schemas.JobsAnswer(jobs=[JOB]),
+    "GET /v1/jobs/{id}": JOB,
+    "POST /v1/model:reload": schemas.ReloadAnswer(
         model=schemas.ModelName(name="lookalike", version="0.2.0"), previous=MODEL, changed=True
     ),
 }
-"""Good JSON answers by path."""
+"""Good JSON answers by operation."""
 
 DETAILS: dict[str, str] = {
     "bad-request": "The body is empty. Send multipart/form-data with the file field 'image'.",
@@ -106,6 +139,11 @@ DETAILS: dict[str, str] = {
     "band-empty": "Widen the band, or ask for JSON to see how the search went.",
     "too-many-requests": "64 images were asked for, and 12 of 1000 in 60 s are left. Try again in 9 s.",
     "not-ready": "The models are being loaded, or the service is going down.",
+    "job-too-large": "A job has at most 10000 photographs. Send fewer at a time.",
+    "jobs-full": "The disk for jobs is full. Delete jobs whose results you have, or try again later.",
+    "job-not-done": "31 of 200 photographs are done. Ask again later.",
+    "not-an-archive": "It is neither a tar nor a zip, or it is damaged.",
+    "webhook-refused": "Webhooks are off here: the operator would have to allow origins for them.",
     "model-invalid": "decoder.onnx does not have the checksum of its manifest; the old model goes on.",
 }
 """Of a problem's kind, what its detail may read like."""

@@ -25,6 +25,8 @@ from app.telemetry.metrics import Metrics
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 PARSED_WHOLE = ("/v1/render", "/v1/model:reload")
 """Whose bodies are JSON without a photograph in it."""
+JOBS = "/v1/jobs"
+"""Whose bodies are far larger, and go to the disk."""
 PROBES = ("/health/live", "/health/ready", "/metrics")
 """Asked for every few seconds by machines, so that they would drown the rest of the log."""
 DOUBTFUL = ("internal", "deadline-exceeded")
@@ -105,7 +107,7 @@ class Envelope:
     def _account(self, method: str, state: dict[str, Any], status: int, seconds: float) -> None:
         """Count a request that was answered, log it, and doubt the networks where there is reason to."""
         route, problem = state["route"], state.get("problem")
-        known_method = method if method in (*BODIED, "GET", "HEAD") else "other"
+        known_method = method if method in (*BODIED, "GET", "HEAD", "DELETE") else "other"
         self._metrics.request(route, known_method, status, seconds)
         if problem:
             self._metrics.rejected(problem)
@@ -133,12 +135,16 @@ class Envelope:
 
     def _limited(self, path: str, headers: Headers, receive: Receive) -> Receive:
         """`receive`, with an error where the body is too large or too slow."""
-        most = self._settings.max_bytes
+        most, seconds = self._settings.max_bytes, self._settings.deadline
+        if path == JOBS and self._settings.jobs:
+            # As much time for each byte as others have.
+            seconds *= max(1, self._settings.jobs_upload_bytes / most)
+            most = self._settings.jobs_upload_bytes
         if path in PARSED_WHOLE:
             most = min(most, MAX_TEXT)  # it is parsed on the event loop
         too_large = HTTPException(413, f"At most {most} bytes are accepted.")
         announced = headers.get("content-length", "")
-        deadline = asyncio.get_running_loop().time() + self._settings.deadline
+        deadline = asyncio.get_running_loop().time() + seconds
         received = 0
         complete = False
 
@@ -152,7 +158,7 @@ class Envelope:
                 async with asyncio.timeout_at(deadline):
                     message = await receive()
             except TimeoutError:
-                raise HTTPException(408, f"The body had not arrived after {self._settings.deadline:g} s.") from None
+                raise HTTPException(408, f"The body had not arrived after {seconds:g} s.") from None
             received += len(message.get("body", b""))
             complete = not message.get("more_body", False)
             if received > most:

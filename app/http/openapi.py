@@ -26,14 +26,14 @@ def install(app: FastAPI, settings: Settings) -> None:
         if not known:
             access.document(schema, settings)
             for path, operations in schema["paths"].items():
-                for operation in operations.values():
-                    _complete(path, operation)
+                for method, operation in operations.items():
+                    _complete(f"{method.upper()} {path}", operation)
         return schema
 
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def _complete(path: str, operation: dict[str, Any]) -> None:
+def _complete(name: str, operation: dict[str, Any]) -> None:
     for answer in operation["responses"].values():
         content = answer.get("content", {})
         if MEDIA_TYPE in content:
@@ -46,14 +46,14 @@ def _complete(path: str, operation: dict[str, Any]) -> None:
                     "detail": examples.DETAILS.get(slug, example["value"]["detail"]),
                     "request_id": examples.REQUEST_ID,
                 }
-    if path in examples.ANSWERS:
-        example = examples.ANSWERS[path].model_dump(mode="json")
-        content = operation["responses"]["200"]["content"]
+    if name in examples.ANSWERS:
+        example = examples.ANSWERS[name].model_dump(mode="json")
+        content = next(answer for status, answer in operation["responses"].items() if status < "300")["content"]
         content[JSON]["example"] = example
         if NDJSON in content:
             content[NDJSON]["example"] = "".join(json.dumps(variant) + "\n" for variant in example["variants"])
     bodies = operation.get("requestBody", {}).get("content", {})
-    if path in examples.FORMS:
-        bodies[FORM]["example"] = examples.FORMS[path]
-    if path in examples.BODIES:
-        bodies[JSON]["example"] = examples.BODIES[path]
+    if name in examples.FORMS:
+        bodies[FORM]["example"] = examples.FORMS[name]
+    if name in examples.BODIES:
+        bodies[JSON]["example"] = examples.BODIES[name]

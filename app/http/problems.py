@@ -37,9 +37,16 @@ class Kind:
 
 BAD_REQUEST = Kind(400, "bad-request", "The request cannot be understood")
 INVALID_PARAMETERS = Kind(422, "invalid-parameters", "Some parameters are not valid")
+TOO_MANY_REQUESTS = Kind(429, "too-many-requests", "The rate limit is reached")
 INTERNAL = Kind(500, "internal", "The service failed")
 BAND_EMPTY = Kind(422, "band-empty", "No variant was found inside the band")
 NOT_READY = Kind(503, "not-ready", "The service is not ready")
+MODEL_INVALID = Kind(409, "model-invalid", "The new model cannot be served, the old one is")
+JOB_TOO_LARGE = Kind(413, "job-too-large", "The job is too large")
+JOBS_FULL = Kind(503, "jobs-full", "The disk for jobs is full")
+JOB_NOT_DONE = Kind(409, "job-not-done", "The job has not ended yet")
+NOT_AN_ARCHIVE = Kind(400, "not-an-archive", "The archive cannot be read")
+WEBHOOK_REFUSED = Kind(422, "webhook-refused", "The webhook is not allowed")
 
 EXCEPTIONS: dict[type[Exception], Kind] = {
     errors.NotAnImage: Kind(400, "not-an-image", "The body is not an image"),
@@ -52,13 +59,18 @@ EXCEPTIONS: dict[type[Exception], Kind] = {
     errors.TensorInvalid: BAD_REQUEST,
     errors.BandEmpty: BAND_EMPTY,
     errors.NotReady: NOT_READY,
-    errors.ModelsInvalid: Kind(409, "model-invalid", "The new model cannot be served, the old one is"),
+    errors.ModelsInvalid: MODEL_INVALID,
     errors.Overloaded: Kind(503, "overloaded", "The service is busy"),
     errors.DeadlineExceeded: Kind(504, "deadline-exceeded", "The answer took too long"),
     errors.ComputationFailed: INTERNAL,
+    errors.JobTooLarge: JOB_TOO_LARGE,
+    errors.JobsFull: JOBS_FULL,
+    errors.TooManyJobs: TOO_MANY_REQUESTS,
+    errors.SourceUnreadable: NOT_AN_ARCHIVE,
+    errors.WebhookRefused: WEBHOOK_REFUSED,
 }
 
-SOMEWHERE = (BAND_EMPTY,)
+SOMEWHERE = (BAND_EMPTY, MODEL_INVALID, JOB_TOO_LARGE, JOBS_FULL, NOT_AN_ARCHIVE, WEBHOOK_REFUSED)
 """Kinds that only the routes which say so answer with."""
 
 STATUSES: dict[int, Kind] = {
@@ -72,7 +84,7 @@ STATUSES: dict[int, Kind] = {
     413: Kind(413, "too-many-bytes", "The body is too large"),
     415: Kind(415, "unsupported-media-type", "The body has a media type that is not taken"),
     422: INVALID_PARAMETERS,
-    429: Kind(429, "too-many-requests", "The rate limit is reached"),
+    429: TOO_MANY_REQUESTS,
     500: INTERNAL,
     503: Kind(503, "overloaded", "The service is busy"),
     504: Kind(504, "deadline-exceeded", "The answer took too long"),
@@ -138,6 +150,10 @@ def describe(error: Exception, request_id: str) -> tuple[Kind, bytes, dict[str, 
         detail = f"{detail} Try again in {error.retry_after} s."
     elif isinstance(error, errors.NotReady):
         headers = {"Retry-After": "1"}
+    elif isinstance(error, errors.JobsFull | errors.TooManyJobs):
+        headers = {"Retry-After": "60"}
+    elif isinstance(error, errors.SourceUnreadable):
+        detail = "It is neither a tar nor a zip, or it is damaged."  # the message names a file of the service
     elif isinstance(error, RequestValidationError):
         more["errors"] = parameter_problems(error.errors())
         detail = "; ".join(f"{item.name}: {item.message}" for item in more["errors"])

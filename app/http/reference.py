@@ -18,6 +18,7 @@ all in the guides: [harden a verifier](harden.md), [make training data](training
 
 TITLES = {
     "faces": "Faces",
+    "jobs": "Jobs",
     "model": "The model",
     "open inference protocol": "Open Inference Protocol",
     "operations": "Operations",
@@ -83,7 +84,11 @@ def _content(form: str, content: Json) -> str:
     """A media type, and what is in it."""
     schema = content.get("schema", {})
     if schema.get("properties") and form.startswith("multipart/"):
-        files = [name for name, item in schema["properties"].items() if item.get("format") == "binary"]
+        files = [
+            name
+            for name, item in schema["properties"].items()
+            if "binary" in (item.get("format"), item.get("items", {}).get("format"))
+        ]
         named = " and ".join(f"`{name}`" for name in files)
         return f"`{form}` with the file{'s' * (len(files) > 1)} {named}, and parameters as further fields"
     kind = _kind(schema) if schema else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -300,3 +301,63 @@ class Health(_Answer):
     """Answer of the health checks."""
 
     status: str
+
+
+class JobWebhook(_Answer):
+    """Who is told that a job has ended."""
+
+    url: str
+    state: Literal["pending", "delivered", "failed"]
+
+    attempts: int
+    """How often it was tried."""
+
+
+class JobAnswer(_Answer):
+    """A job, and how far it is."""
+
+    id: str
+
+    state: Literal["queued", "running", "done", "failed"]
+    """`failed` is a job that could not be ended; what had been made by then is in its result."""
+
+    created: datetime
+    started: datetime | None
+    ended: datetime | None
+
+    expires: datetime | None
+    """When it will be removed, result and all; known once it has ended."""
+
+    photographs: int
+    """How many were sent."""
+
+    used: int
+    """How many of them gave images."""
+
+    skipped: int
+    """How many of them could not be used; the result says why."""
+
+    images: int
+    """How many images were made so far."""
+
+    seed: int
+    """Of the job; each photograph's follows from it and the photograph's name."""
+
+    parameters: dict[str, Any]
+    """What is asked for each photograph."""
+
+    layout: Literal["person", "flat", "webdataset"]
+    labels: Literal["same-person", "look-alike-is-new-person"]
+    webhook: JobWebhook | None
+
+    problem: str | None
+    """Why it failed."""
+
+    result: str | None
+    """Address of the result, once there is one."""
+
+
+class JobsAnswer(_Answer):
+    """The jobs of a key, the latest first."""
+
+    jobs: list[JobAnswer]

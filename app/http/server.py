@@ -13,6 +13,7 @@ from typing import cast
 from uvicorn import Config, Server
 from uvicorn.supervisors import Multiprocess
 
+from app.http.middleware import JOBS
 from app.http.wire import BoundedConnection
 from app.settings import Settings
 
@@ -46,13 +47,16 @@ def serve(application: str, settings: Settings, listener: socket.socket) -> int:
     Raises:
         OSError: another program began to listen there meanwhile.
     """
+    # Upload, computation and download may take a deadline each; what is larger takes longer.
+    seconds = 3 * settings.deadline
+    longer = seconds * max(1, settings.jobs_upload_bytes / settings.max_bytes) if settings.jobs else seconds
+    connection = partial(BoundedConnection, exchange_seconds=seconds, long_paths=(JOBS, longer))
     config = Config(
         application,
         factory=True,
         host=settings.host,
         port=settings.port,
-        # Upload, computation and download may take a deadline each.
-        http=cast(type[asyncio.Protocol], partial(BoundedConnection, exchange_seconds=3 * settings.deadline)),
+        http=cast(type[asyncio.Protocol], connection),
         ws="none",
         # Longer than load balancers keep theirs, or they would reuse a connection that is just being closed.
         timeout_keep_alive=75,

@@ -27,6 +27,7 @@ class BoundedConnection(HttpToolsProtocol):
     Args:
         config, server_state, app_state, _loop: see uvicorn.
         exchange_seconds: how long one request may take from its head to the last byte that the client takes.
+        long_paths: how addresses begin whose requests may take longer, and how long.
         overhead_bytes: what a body may take up on the wire beyond twice its content: framing of chunks, mostly.
     """
 
@@ -38,10 +39,12 @@ class BoundedConnection(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
         exchange_seconds: float = 90.0,
+        long_paths: tuple[str, float] = ("", 0.0),
         overhead_bytes: int = 2**16,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._exchange_seconds, self._overhead_bytes = exchange_seconds, overhead_bytes
+        self._long_paths = long_paths
         self._timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
         self._in_body = False
@@ -82,7 +85,9 @@ class BoundedConnection(HttpToolsProtocol):
         """The head is there, the body follows."""
         self._in_body = True
         self._wire_bytes = self._body_bytes = 0
-        self._within(self._exchange_seconds)
+        path, seconds = self._long_paths
+        is_long = bool(path) and self.url.startswith(path.encode())
+        self._within(max(seconds, self._exchange_seconds) if is_long else self._exchange_seconds)
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:

@@ -88,6 +88,29 @@ class Metrics:
             registry=registry,
         )
 
+        self._jobs = Counter("lookalike_jobs_ended", "Jobs that ended, by how.", ["state"], registry=registry)
+        self._jobs_open = Gauge(
+            "lookalike_jobs_open",
+            "Jobs that wait or are worked on.",
+            multiprocess_mode="livemostrecent",
+            registry=registry,
+        )
+        self._jobs_bytes = Gauge(
+            "lookalike_jobs_bytes",
+            "What all jobs take up on the disk.",
+            multiprocess_mode="livemostrecent",
+            registry=registry,
+        )
+        self._job_photographs = Counter(
+            "lookalike_job_photographs",
+            "Photographs of jobs, by what came of them: `used`, or the problem.",
+            ["outcome"],
+            registry=registry,
+        )
+        self._webhooks = Counter(
+            "lookalike_webhooks", "Jobs whose end was told of, or could not be.", ["state"], registry=registry
+        )
+
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
         """A request was answered."""
         self._requests.labels(route, method, str(status)).inc()
@@ -119,6 +142,23 @@ class Metrics:
         """A variant was delivered."""
         self._variants.inc()
         self._similarity.observe(similarity)
+
+    def jobs(self, waiting: int, size: int) -> None:
+        """So many jobs are open, and all of them take up so many bytes."""
+        self._jobs_open.set(waiting)
+        self._jobs_bytes.set(size)
+
+    def job(self, state: str) -> None:
+        """A job ended."""
+        self._jobs.labels(state).inc()
+
+    def job_photograph(self, problem: str) -> None:
+        """A photograph of a job was used, or skipped for a problem."""
+        self._job_photographs.labels(problem or "used").inc()
+
+    def webhook(self, state: str) -> None:
+        """Somebody was told of a job's end, or was given up."""
+        self._webhooks.labels(state).inc()
 
     def rejected(self, reason: str) -> None:
         """A request was refused."""

@@ -17,7 +17,7 @@ from app.keys import Keyring
 from app.ops import listen
 from app.settings import Settings
 from tests.patience import PATIENCE, until
-from tests.ports import free_port
+from tests.ports import Port
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,7 +30,8 @@ def start(*arguments: str, **streams: object) -> subprocess.Popen[str]:
 
 
 def test_options_of_serve_come_before_the_environment():
-    port = free_port()
+    kept = Port()
+    port = kept.number
     process = start("serve", "--host", "127.0.0.1", "--port", str(port), "--workers", "2", stderr=subprocess.DEVNULL)
 
     def ready() -> bool:
@@ -48,6 +49,7 @@ def test_options_of_serve_come_before_the_environment():
     finally:
         os.killpg(process.pid, 15)
         assert process.wait(PATIENCE) == 0
+        kept.release()
 
 
 @pytest.mark.parametrize(

@@ -353,6 +353,31 @@ def test_several_processes_share_metrics_through_files_without_a_face(
     assert server.surroundings.files() == [], "metrics were left behind"
 
 
+def test_jobs_write_into_their_folder_alone_and_leave_nothing_once_deleted(
+    tmp_path: Path, portraits: dict[str, bytes]
+) -> None:
+    jobs = tmp_path / "temporary" / "jobs"
+    server = Server(tmp_path, LOOKALIKE_JOBS=str(jobs))
+    try:
+        server.wait_until_ready()
+        identity = server.post("/v1/identities", 200, **form(portraits["image/png"])).json()["faces"][0]["identity"]
+        files = [("image", (f"{MARKER}/{number}", photo)) for number, photo in enumerate(portraits.values())]
+        where = server.post("/v1/jobs?count=1", 202, files=files).headers["location"]
+        until(lambda: server.client.get(where).json()["state"] == "done", "the job had ended")
+        # Of look-alikes nothing is asked here: one JPEG has tables in common with another.
+        left = b"".join(path.read_bytes() for path in server.surroundings.files() if path.suffix != ".jpg")
+        assert traces(left.replace(MARKER.encode(), b""), list(portraits.values()), identity) == []
+        assert server.client.delete(where).status_code == 204
+        haystack = server.log.encode() + server.client.get("/metrics").content
+    finally:
+        server.stop()
+    written = [line.partition(" ")[2] for line in server.surroundings.record()]
+    assert written, "jobs were expected there"
+    assert [path for path in written if not Path(path).is_relative_to(jobs)] == []
+    assert server.surroundings.files() == []
+    assert traces(haystack, list(portraits.values()), identity) == []
+
+
 def test_the_hook_notices_a_form_that_is_put_into_a_temporary_file(tmp_path: Path) -> None:
     program = """
 import asyncio

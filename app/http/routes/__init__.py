@@ -1,6 +1,19 @@
 """HTTP: one file a resource. Routes translate; what is done is decided in the service layer."""
 
-from app.http.routes import compare, docs, health, identities, inference, model, page, reload, render, sweep, variants
+from app.http.routes import (
+    compare,
+    docs,
+    health,
+    identities,
+    inference,
+    jobs,
+    model,
+    page,
+    reload,
+    render,
+    sweep,
+    variants,
+)
 
 ROUTERS = (
     variants.router,
@@ -8,6 +21,7 @@ ROUTERS = (
     sweep.router,
     identities.router,
     compare.router,
+    jobs.router,
     model.router,
     reload.router,
     inference.router,

@@ -27,6 +27,10 @@ from app.http.problems import refuse
 from app.http.tensors import MAX_ROWS, NAMES, Tensor, infer, tensor_models
 
 SERVER = "lookalike"
+LATEST = "latest"
+"""A version that is always there: the one that is served."""
+PLACES = {"model_name": "decoder", "model_version": LATEST}
+"""Parameters in the path, each with an example."""
 
 router = APIRouter(prefix=PREFIX, tags=["open inference protocol"])
 
@@ -123,7 +127,10 @@ INFER: dict[str, Any] = {
 def _place(*names: str) -> dict[str, Any]:
     """The OpenAPI of parameters in the path."""
     return {
-        "parameters": [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
+        "parameters": [
+            {"name": name, "in": "path", "required": True, "example": PLACES[name], "schema": {"type": "string"}}
+            for name in names
+        ]
     }
 
 
@@ -271,8 +278,8 @@ def _name(request: Request, service: Service) -> str:
     version = request.path_params.get("model_version")
     if name not in NAMES:
         raise refuse(404, f"There is no model of this name; there are {', '.join(NAMES)}.")
-    if version is not None and version != _version(service):
-        raise refuse(404, f"There is no such version of model '{name}'; there is {_version(service)}.")
+    if version not in (None, LATEST, _version(service)):
+        raise refuse(404, f"There is no such version of model '{name}'; there is {_version(service)}, or {LATEST}.")
     return name
 
 

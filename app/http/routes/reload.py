@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from app.http import schemas
 from app.http.dependencies import Service
 from app.http.documentation import errors
+from app.http.problems import MODEL_INVALID
 from app.ops.reload import tell_siblings
 
 router = APIRouter(tags=["operations"])
@@ -16,7 +17,7 @@ router = APIRouter(tags=["operations"])
     "/v1/model:reload",
     summary="Reload the model",
     operation_id="reload_model",
-    responses=errors(409, 503),
+    responses=errors(409, 503, also=(MODEL_INVALID,)),
 )
 async def reload_model(service: Service) -> schemas.ReloadAnswer:
     """Verify, load and warm what the model directory holds now, and serve it in place of the model in force.

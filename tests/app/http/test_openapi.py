@@ -73,7 +73,7 @@ def test_every_error_of_the_api_is_a_problem(description: dict[str, Any]) -> Non
     for path, operations in description["paths"].items():
         for operation in operations.values() if path.startswith("/v1/") else ():
             for status, answer in operation["responses"].items():
-                if status != "200":
+                if status >= "300":
                     assert list(answer["content"]) == ["application/problem+json"]
                     assert answer["content"]["application/problem+json"]["schema"]["$ref"].endswith("/Problem")
                     kinds = answer["content"]["application/problem+json"]["examples"]
