@@ -73,6 +73,9 @@ function end(mine, error) {
   if (error && error.name !== "AbortError") notice(byId("source-notice"), error);
 }
 
+/** What stands below the photograph, where it has one face. */
+const captionOf = (example) => (example ? "Nobody: an example" : "Your photograph");
+
 async function takePhoto(file, { example, recall = false } = {}) {
   if (!parts) return;
   const mine = begin();
@@ -86,11 +89,11 @@ async function takePhoto(file, { example, recall = false } = {}) {
       const kept = byId("boxes").contains(document.activeElement);
       drawFaces(byId("boxes"), picture, faces, index, choose);
       if (kept) byId("boxes").children[index].focus();
-      const { identity, reference, landmarks } = faces[index];
+      const { identity, reference, landmarks, grey } = faces[index];
+      const whose = faces.length > 1 ? `${faces.length} faces: choose one` : captionOf(example);
+      byId("photo-caption").textContent = grey ? `${whose}, without colour` : whose;
       work({ photo, identity, reference, example, before: faceFrame(picture, landmarks) }, recall);
     };
-    const whose = example ? "Nobody: an example" : "Your photograph";
-    byId("photo-caption").textContent = faces.length > 1 ? `${faces.length} faces: choose one` : whose;
     choose(0);
     announce(faces.length > 1 ? `${plural(faces.length, "face")} found; the largest is chosen` : "One face found");
     end(mine);

@@ -281,6 +281,15 @@ def test_a_picture_of_another_kind_is_converted(visitor, photos, tmp_path):
     assert page.locator("#boxes .box").count() == 1
 
 
+def test_a_photograph_without_colour_is_told_from_one_with(visitor, photos, tmp_path):
+    page = visitor.open("#make?count=1")
+    Image.open(photos["face"]).convert("L").save(tmp_path / "grey.png")
+    visitor.give(tmp_path / "grey.png")
+    expect(page.locator("#photo-caption")).to_have_text("Your photograph, without colour")
+    visitor.give(photos["face"])
+    expect(page.locator("#photo-caption")).to_have_text("Your photograph")
+
+
 def test_nothing_is_kept_in_the_browser(visitor, photos):
     page = visitor.open()
     visitor.give(photos["face"])
