@@ -21,6 +21,8 @@ from model_export.preparing.labels import LABELS
 FOLDS = 5
 MOST = 24_000
 """Labelled faces that are learned from: more hardly helps."""
+RATIO = 3.0
+"""Years added to an age before its logarithm is taken: the first year is not to outweigh all others."""
 STRENGTH = 0.03
 """Of the ridge, in mean variances of the features; a stronger one draws the young towards the mean."""
 
@@ -33,12 +35,13 @@ def estimate(candidates: Sequence[Candidate], refine: Mapping[str, Sequence[str]
         refine: group -> groups of which it may be any; such a label gives way to the likeliest of them.
 
     Returns:
-        The estimated age of each [n] in years (nan where no age is labelled at all), of those with labels too; and how
-        well a fifth of the labelled faces was estimated from the others.
+        How old each face looks [n] in years, those with labels too (nan where no age is labelled at all): the estimate,
+        or where there is no label the lower of two. And how well a fifth of the labelled faces was estimated from the
+        others.
     """
     seen = _Seen(candidates)
     figures: dict[str, float] = {}
-    ages, figure = seen.ages()
+    ages, apparent, figure = seen.ages()
     if figure is not None:
         figures["age_mean_error_years"] = round(figure, 2)
     told: dict[str, list[str]] = {}
@@ -53,7 +56,7 @@ def estimate(candidates: Sequence[Candidate], refine: Mapping[str, Sequence[str]
         new |= {label: told[label][number] for label in told if told[label][number] != getattr(candidate.labels, label)}
         candidate.labels = replace(candidate.labels, **new)  # type: ignore[arg-type]
         candidate.estimated = tuple(label for label in LABELS if label in new)
-    return ages, figures
+    return apparent, figures
 
 
 class _Seen:
@@ -68,15 +71,22 @@ class _Seen:
         self.order = np.array(sorted(range(len(candidates)), key=lambda number: digests[number]), np.int64)
         self.tried = np.array([digest[0] % FOLDS == 0 for digest in digests])
 
-    def ages(self) -> tuple[Floats, float | None]:
-        """Every face's estimated age [n], and the mean error on faces not learned from."""
+    def ages(self) -> tuple[Floats, Floats, float | None]:
+        """Every face's estimated age [n], the lower of two estimates [n], and the mean error on faces not learned from.
+
+        Least squares draw the young towards the mean. A second regression, of ratios of ages, does so less; it counts
+        for faces without a label, of which nothing else says that they are grown up.
+        """
         labelled = np.array([candidate.labels.age for candidate in self.candidates])
         known = np.isfinite(labelled)
         if not known.any():
-            return np.full(len(labelled), np.nan, np.float32), None
-        estimated, tried = self._regress(labelled[:, None], known)
+            nothing = np.full(len(labelled), np.nan, np.float32)
+            return nothing, nothing, None
+        estimated, tried = self._regress(np.column_stack([labelled, np.log(labelled + RATIO)]), known)
+        years, ratio = estimated[:, 0], np.exp(estimated[:, 1]) - RATIO
         rows = known & self.tried
-        return estimated[:, 0], float(np.abs(tried[rows, 0] - labelled[rows]).mean()) if rows.any() else None
+        error = float(np.abs(tried[rows, 0] - labelled[rows]).mean()) if rows.any() else None
+        return years, np.where(known, years, np.minimum(years, ratio)), error
 
     def classes(self, label: str, refine: Mapping[str, Sequence[str]]) -> tuple[list[str], float | None]:
         """Every face's value of a label, estimated where it has none, and the share that is told right."""
