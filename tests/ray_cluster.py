@@ -6,12 +6,13 @@ import os
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
+import psutil
 from ray._common.utils import get_default_ray_temp_dir
 from ray.cluster_utils import Cluster
 
@@ -51,11 +52,12 @@ class TwoNodes:
         raylets = {
             info.process.pid for node in self._cluster.list_all_nodes() for info in node.all_processes.get("raylet", [])
         }
-        return [
-            int(path.name)
-            for path in Path("/proc").glob("[0-9]*")
-            if _parent(path) in raylets and title in _title(path)
-        ]
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):  # one that has just ended
+                if process.ppid() in raylets and any(title in argument for argument in process.cmdline()):
+                    found.append(process.pid)
+        return found
 
     def close(self) -> None:
         self._cluster.shutdown()
@@ -75,20 +77,6 @@ def _patiently(start: Callable[[], Any]) -> Any:
     return until(attempt, "a node was started")
 
 
-def _parent(process: Path) -> int:
-    try:
-        return int((process / "stat").read_text().rpartition(")")[2].split()[1])
-    except OSError:
-        return 0
-
-
-def _title(process: Path) -> str:
-    try:
-        return (process / "cmdline").read_text()
-    except OSError:
-        return ""
-
-
 @contextmanager
 def two_nodes() -> Iterator[TwoNodes]:
     # Not pytest's folder: the path of a socket has at most 107 characters.
@@ -103,9 +91,7 @@ def two_nodes() -> Iterator[TwoNodes]:
 
 def busiest(pids: set[int]) -> int:
     """The process that has used the CPU most."""
-    return max(
-        pids, key=lambda pid: sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]))
-    )
+    return max(pids, key=lambda pid: sum(psutil.Process(pid).cpu_times()[:2]))
 
 
 def kill(pid: int) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 
 from tests.patience import PATIENCE, until
 from tests.ports import Port
@@ -128,34 +129,37 @@ class Server:
         return sum(float(line.split()[-1]) for line in lines if re.match(re.escape(name) + r"(\{.*\})? ", line))
 
     @property
+    def _seen(self) -> psutil.Process:
+        return psutil.Process(self.process.pid)
+
+    @property
     def workers(self) -> set[int]:
         """Processes that serve, where there are several."""
         found = set()
-        for child in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split():
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # one that has just ended
-                if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
-                    found.add(int(child))
+        for child in self._seen.children():
+            with contextlib.suppress(psutil.Error):  # one that has just ended
+                if any("spawn_main" in argument for argument in child.cmdline()):
+                    found.add(child.pid)
         return found
 
     @property
     def resident(self) -> float:
         """Resident memory in MB."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1000  # type: ignore[index]
+        return self._seen.memory_info().rss / 1e6
 
     @property
     def peak(self) -> float:
-        """Most resident memory so far, in MB."""
+        """Most resident memory so far, in MB; psutil does not tell."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1000  # type: ignore[index]
 
     @property
     def descriptors(self) -> int:
-        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+        return self._seen.num_fds()
 
     @property
     def threads(self) -> int:
-        return len(os.listdir(f"/proc/{self.process.pid}/task"))
+        return self._seen.num_threads()
 
     def stop(self) -> None:
         """End it and all its processes, at once."""

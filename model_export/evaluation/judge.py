@@ -23,6 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from app.core.faces import FRAME_SIZE, Bytes, Floats
+from app.core.images import normalised
 from app.runtime.sessions import Network
 from model_export.networks.tensorflow_js import read_manifest
 
@@ -60,7 +61,7 @@ class Judge:
                 [np.asarray(Image.fromarray(face).resize(size, Image.Resampling.BILINEAR)) for face in faces]
             )
         if not self._bytes:
-            pictures = pictures.astype(np.float32) / 127.5 - 1
+            pictures = normalised(pictures)
         if self._channels_first:
             pictures = np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))
         vectors = np.asarray(self._network(pictures)[0], np.float32).reshape(len(faces), -1)

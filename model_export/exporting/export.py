@@ -14,7 +14,7 @@ import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
 
-from app.core.faces import FRAME_SIZE
+from app.core.faces import FRAME_SIZE, RECOGNIZER_SIZE
 from app.runtime.manifest import NETWORKS
 from model_export.exporting.graphs import check_parity, describe, digest, round_to_half, to_onnx
 from model_export.exporting.quantize import write_int8
@@ -115,7 +115,7 @@ def write_graphs(networks: Networks, out: Path, inputs: Inputs) -> dict[str, flo
 def write_narrow(out: Path, faces: FaceSet, inputs: Inputs) -> float:
     """Write the decoder in int8, calibrated on faces and on random identities; returns how close it is in dB."""
     rows = np.sort(np.random.default_rng(1).permutation(len(faces))[:CALIBRATION_FACES])
-    found = ort.InferenceSession(out / "encoder.onnx").run(["identity"], {"image": faces.faces[rows]})[0]
+    found = ort.InferenceSession(out / NETWORKS["encoder"]).run(["identity"], {"image": faces.faces[rows]})[0]
     drawn = inputs.by_name["identity"](CALIBRATION_FACES)
     return write_int8(out, np.concatenate([found, drawn]), inputs.by_name["control"])
 
@@ -180,6 +180,8 @@ def write_manifest(
         "version": version,
         "created": datetime.date.today().isoformat(),
         "frame_size": FRAME_SIZE,
+        "image_size": FRAME_SIZE,
+        "crop_size": RECOGNIZER_SIZE,
         "identity_size": IDENTITY_SIZE,
         "control_size": CONTROL_SIZE,
         "files": {key: describe(out / name) for key, name in files.items()},

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
+from app.runtime.manifest import NETWORKS
 from model_export.exporting.graphs import save
 from model_export.pictures import psnr, to_tensor
 
@@ -106,10 +107,10 @@ def write_int8(out: Path, identities: Floats, controls: Callable[[int], Floats])
     Raises:
         ValueError: it draws something else.
     """
-    path = out / "decoder_int8.onnx"
-    model = quantize(out / "decoder.onnx", identities[::2], controls(len(identities[::2])))
+    wide, path = out / NETWORKS["decoder"], out / NETWORKS["decoder_int8"]
+    model = quantize(wide, identities[::2], controls(len(identities[::2])))
     save(model, path)
-    fidelity = closeness(out / "decoder.onnx", path, identities[1::2], controls(len(identities[1::2])))
+    fidelity = closeness(wide, path, identities[1::2], controls(len(identities[1::2])))
     if fidelity < LEAST_FIDELITY:
         raise ValueError(f"{path.name} is within {fidelity:.1f} dB of the decoder, less than {LEAST_FIDELITY:.0f}")
     return fidelity

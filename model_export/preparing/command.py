@@ -25,6 +25,7 @@ import onnxruntime
 import PIL
 
 from app.core.faces import EMBEDDING_SIZE, Floats
+from app.runtime.manifest import NETWORKS
 from model_export.preparing.candidates import Candidate, embeddings, gather
 from model_export.preparing.choosing import Wishes, choose
 from model_export.preparing.cuts import CHUNK, FORMAT, Cuts, cut_all
@@ -38,7 +39,7 @@ from model_export.preparing.sources import Source, Sources, read_sources
 from model_export.preparing.writing import write_set
 
 MODELS = Path(__file__).resolve().parents[2] / "app" / "models"
-NETWORKS = ("face_detector_back.onnx", "face_detector_full_range.onnx", "face_recognizer.onnx")
+USED = [NETWORKS[role] for role in ("detector_near", "detector_far", "recognizer")]
 LIKENESS_HELP = {
     "same_person": "cosine above which two faces are one person's, and stay on one side",
     "look_alike": "cosine above which a face is not trained on beside a test face",
@@ -175,7 +176,7 @@ class _Opened:
             "source": str(path.resolve()),
             "files": _digest("\n".join(self.names).encode()),
             "bytes": path.stat().st_size if path.is_file() else None,
-            "models": {name: _digest((models / name).read_bytes()) for name in NETWORKS},
+            "models": {name: _digest((models / name).read_bytes()) for name in USED},
             "chunk": chunk,
         }
 

@@ -57,6 +57,7 @@ def _describer() -> Callable[[Bytes], Floats]:
     from torch.nn.functional import adaptive_avg_pool2d
 
     from model_export.networks.pretrained import PerceptualFeatures
+    from model_export.pictures import to_tensor
 
     network = PerceptualFeatures(size=SIZE, stages=STAGES).eval()
 
@@ -64,8 +65,7 @@ def _describer() -> Callable[[Bytes], Floats]:
     def describe(faces: Bytes) -> Floats:
         found = []
         for start in range(0, len(faces), BATCH):
-            some = torch.from_numpy(faces[start : start + BATCH]).permute(0, 3, 1, 2).float() / 127.5 - 1
-            fine, middle, deep = network.raw(some.contiguous(memory_format=torch.channels_last))
+            fine, middle, deep = network.raw(to_tensor(faces[start : start + BATCH]))
             pooled = [fine.mean((2, 3)), *(adaptive_avg_pool2d(value, 2).flatten(1) for value in (middle, deep))]
             found.append(torch.cat(pooled, 1).numpy())
         return np.concatenate(found)

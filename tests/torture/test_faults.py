@@ -19,6 +19,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import psutil
 import pytest
 from fastapi.testclient import TestClient
 
@@ -81,7 +82,7 @@ def kill_one(server: Server, crowd: Crowd) -> None:
     os.kill(victim, signal.SIGKILL)
     server.until(lambda: len(server.workers - before) == 1 and victim not in server.workers, "it was replaced")
     (replacement,) = server.workers - before
-    server.until(lambda: len(os.listdir(f"/proc/{replacement}/task")) > 3, "the new one had begun")
+    server.until(lambda: psutil.Process(replacement).num_threads() > 3, "the new one had begun")
 
 
 def test_sigkill_of_a_worker_is_healed_and_harms_its_own_requests_alone(

@@ -66,6 +66,7 @@ def test_opset_size_and_storage(exported: Path) -> None:
 def test_manifest_names_every_file_with_its_checksum(exported: Path) -> None:
     manifest = json.loads((exported / "manifest.json").read_text())
     assert (manifest["version"], manifest["frame_size"], manifest["identity_size"]) == ("1.2.3", 128, 70)
+    assert (manifest["image_size"], manifest["crop_size"]) == (128, 112)
     assert set(manifest["files"]) == {"encoder", "decoder", "detector_near", "detector_far", "recognizer"}
     for entry in manifest["files"].values():
         assert hashlib.sha256((exported / entry["file"]).read_bytes()).hexdigest() == entry["sha256"]
