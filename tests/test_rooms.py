@@ -108,11 +108,25 @@ def test_a_module_uses_only_what_its_room_may(module: str) -> None:
 
 def test_no_way_leads_back_to_where_it_began() -> None:
     graph = {module: uses(module) for module in MODULES}
-    graph["app.batch.ray"].discard("app.batch.command")  # for a type alone
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
         pytest.fail(" -> ".join(error.args[1]))
+
+
+@pytest.mark.parametrize("package", ["app", "model_export"])
+def test_files_and_functions_stay_short(package: str) -> None:
+    long = []
+    for path in sorted((ROOT / package).rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        if (lines := text.count("\n")) >= 400:
+            long.append(f"{path.relative_to(ROOT)} has {lines} lines")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = (node.end_lineno or 0) - node.lineno + 1
+                if lines >= 60:
+                    long.append(f"{path.relative_to(ROOT)}: {node.name} has {lines} lines")
+    assert long == []
 
 
 def reached(room: str, arrows: set[tuple[str, str]]) -> set[str]:

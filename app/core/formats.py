@@ -10,6 +10,8 @@ import importlib
 import io
 from functools import lru_cache
 
+from PIL import Image
+
 from app.core.images import READABLE, read_photo
 from app.errors import NotAnImage
 
@@ -45,14 +47,26 @@ def readable(data: bytes, max_pixels: int) -> bytes:
         NotAnImage: it is no picture in any format that can be read here, or a damaged one.
         TooManyPixels: more than `max_pixels`.
     """
-    if data.startswith(_STARTS[:2]) or _is_webp(data):
+    if _is_readable(data):
         return data
+    output = io.BytesIO()
+    read_any(data, max_pixels).save(output, "PNG", compress_level=1)
+    return output.getvalue()
+
+
+def read_any(data: bytes, max_pixels: int) -> Image.Image:
+    """Decode a picture of any of these formats in full, upright and RGB; see `readable`."""
+    if _is_readable(data):
+        return read_photo(data, max_pixels, reduced=False).image
     if _brand(data) in _HEIF_BRANDS and not _heif():
         raise NotAnImage("It is a HEIC picture; to read those: pip install 'lookalike[heif]'.")
-    photo = read_photo(data, max_pixels, reduced=False, formats=OTHERS if _heif() else tuple(set(OTHERS) - {"HEIF"}))
-    output = io.BytesIO()
-    photo.image.save(output, "PNG", compress_level=1)
-    return output.getvalue()
+    formats = OTHERS if _heif() else tuple(set(OTHERS) - {"HEIF"})
+    return read_photo(data, max_pixels, reduced=False, formats=formats).image
+
+
+def _is_readable(data: bytes) -> bool:
+    """Whether a file begins as what the service reads."""
+    return data.startswith(_STARTS[:2]) or _is_webp(data)
 
 
 def names() -> str:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import mimetypes
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from fastapi import Response
+from fastapi import APIRouter, Request, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 import app
+from app.http.problems import refuse
 
 PAGE = Path(app.__file__).parent / "page"
 
@@ -39,3 +40,28 @@ class Files(StaticFiles):
         response = super().file_response(full_path, stat_result, scope, status_code)
         response.headers.update(self._headers)
         return response
+
+
+def routes(address: str, index: str, folder: str, names: Collection[str], files: Files) -> APIRouter:
+    """A page at an address, and the files that it is made of below a folder.
+
+    Args:
+        address: of the page.
+        index: the file that is the page.
+        folder: address of the others.
+        names: which those are; no other is served.
+        files: where all of them are.
+    """
+    router = APIRouter(include_in_schema=False)
+
+    @router.get(address)
+    async def get_page(request: Request) -> Response:
+        return await files.get_response(index, request.scope)
+
+    @router.get(folder + "/{name}")
+    async def get_file(request: Request, name: str) -> Response:
+        if name not in names:
+            raise refuse(404, "The page has no such file.")
+        return await files.get_response(name, request.scope)
+
+    return router

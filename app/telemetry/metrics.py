@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -39,77 +40,59 @@ class Metrics:
         if SHARED in os.environ:
             _reserve(Path(os.environ[SHARED]))
         registry = self._registry = CollectorRegistry()
-        self._requests = Counter(
-            "lookalike_http_requests", "Requests answered.", ["route", "method", "status"], registry=registry
-        )
-        self._request_seconds = Histogram(
+        counter, histogram = partial(Counter, registry=registry), partial(Histogram, registry=registry)
+        gauge = partial(Gauge, registry=registry)
+        self._requests = counter("lookalike_http_requests", "Requests answered.", ["route", "method", "status"])
+        self._request_seconds = histogram(
             "lookalike_http_request_seconds",
             "Time from the first byte of a request to the last of its answer.",
             ["route"],
             buckets=_SECONDS,
-            registry=registry,
         )
-        self._stage_seconds = Histogram(
-            "lookalike_stage_seconds", "Time in one stage of a request.", ["stage"], buckets=_SECONDS, registry=registry
+        self._stage_seconds = histogram(
+            "lookalike_stage_seconds", "Time in one stage of a request.", ["stage"], buckets=_SECONDS
         )
-        self._batch_images = Histogram(
+        self._batch_images = histogram(
             "lookalike_batch_images",
             "Images in one batch, padding left out.",
             ["model"],
             buckets=(1, 2, 4, 8, 16, 32, 64, 128),
-            registry=registry,
         )
-        self._queue_images = Gauge(
-            "lookalike_queue_images",
-            "Images that wait for a network.",
-            ["model"],
-            multiprocess_mode="livesum",
-            registry=registry,
+        self._queue_images = gauge(
+            "lookalike_queue_images", "Images that wait for a network.", ["model"], multiprocess_mode="livesum"
         )
-        self._ready = Gauge(
+        self._ready = gauge(
             "lookalike_ready",
             "Whether more requests are wanted: 1, or 0 while the models load, the queue is full, or an end is near.",
             multiprocess_mode="livemostrecent",
-            registry=registry,
         )
-        self._variants = Counter("lookalike_variants", "Variants delivered.", registry=registry)
-        self._similarity = Histogram(
+        self._variants = counter("lookalike_variants", "Variants delivered.")
+        self._similarity = histogram(
             "lookalike_similarity",
             "Similarity of delivered variants to their source.",
             buckets=[tenth / 10 for tenth in range(-2, 11)],
-            registry=registry,
         )
-        self._rejected = Counter("lookalike_rejected", "Requests refused, by problem.", ["reason"], registry=registry)
-        self._model_info = Gauge(
+        self._rejected = counter("lookalike_rejected", "Requests refused, by problem.", ["reason"])
+        self._model_info = gauge(
             "lookalike_model_info",
             "Always 1; its labels say which model is served, and on what.",
             ["name", "version", "device"],
             multiprocess_mode="livemax",
-            registry=registry,
         )
 
-        self._jobs = Counter("lookalike_jobs_ended", "Jobs that ended, by how.", ["state"], registry=registry)
-        self._jobs_open = Gauge(
-            "lookalike_jobs_open",
-            "Jobs that wait or are worked on.",
-            multiprocess_mode="livemostrecent",
-            registry=registry,
+        self._jobs = counter("lookalike_jobs_ended", "Jobs that ended, by how.", ["state"])
+        self._jobs_open = gauge(
+            "lookalike_jobs_open", "Jobs that wait or are worked on.", multiprocess_mode="livemostrecent"
         )
-        self._jobs_bytes = Gauge(
-            "lookalike_jobs_bytes",
-            "What all jobs take up on the disk.",
-            multiprocess_mode="livemostrecent",
-            registry=registry,
+        self._jobs_bytes = gauge(
+            "lookalike_jobs_bytes", "What all jobs take up on the disk.", multiprocess_mode="livemostrecent"
         )
-        self._job_photographs = Counter(
+        self._job_photographs = counter(
             "lookalike_job_photographs",
             "Photographs of jobs, by what came of them: `used`, or the problem.",
             ["outcome"],
-            registry=registry,
         )
-        self._webhooks = Counter(
-            "lookalike_webhooks", "Jobs whose end was told of, or could not be.", ["state"], registry=registry
-        )
+        self._webhooks = counter("lookalike_webhooks", "Jobs whose end was told of, or could not be.", ["state"])
 
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
         """A request was answered."""

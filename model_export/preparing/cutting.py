@@ -20,13 +20,11 @@ from app.core.faces import (
     align,
     similarity_transform,
 )
-from app.core.images import READABLE, read_photo
+from app.core.formats import read_any
 from app.errors import NotAnImage, TooManyPixels
 from app.runtime.sessions import Device
 
 MAX_PIXELS = 100_000_000
-FORMATS = (*READABLE, "TIFF", "AVIF", "BMP", "GIF")
-"""What a picture may be, by Pillow's names."""
 
 
 class UnusablePicture(ValueError):
@@ -114,13 +112,13 @@ class Cutter:
 
 
 def read_picture(data: bytes) -> Image.Image:
-    """Decode a picture to upright RGB, as the service does, but of more formats.
+    """Decode a picture to upright RGB, as the service and `augment` do.
 
     Raises:
         UnusablePicture: not a picture, damaged, or larger than `MAX_PIXELS`.
     """
     try:
-        return read_photo(data, MAX_PIXELS, reduced=False, formats=FORMATS).image
+        return read_any(data, MAX_PIXELS)
     except TooManyPixels as error:
         raise UnusablePicture("too many pixels") from error
     except NotAnImage as error:

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
-
-from app.http.problems import refuse
-from app.http.static import Files
-
-router = APIRouter(include_in_schema=False)
+from app.http.static import Files, routes
 
 FILES = Files(
     {
@@ -21,20 +16,4 @@ FILES = Files(
 )
 NAMES = ("docs.js", "swagger-ui-bundle.js", "swagger-ui.css")
 
-
-@router.get("/docs")
-async def get_docs(request: Request) -> Response:
-    """The page."""
-    return await FILES.get_response("docs.html", request.scope)
-
-
-@router.get("/docs/{name}")
-async def get_docs_file(request: Request, name: str) -> Response:
-    """A script or style sheet of the page.
-
-    Raises:
-        ProblemError: 404, there is no such file.
-    """
-    if name not in NAMES:
-        raise refuse(404, "The documentation has no such file.")
-    return await FILES.get_response(name, request.scope)
+router = routes("/docs", "docs.html", "/docs", NAMES, FILES)

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
-
-from app.http.problems import refuse
-from app.http.static import PAGE, Files
-
-router = APIRouter(include_in_schema=False)
+from app.http.static import PAGE, Files, routes
 
 CONTENT_SECURITY_POLICY = "; ".join(
     (
@@ -39,20 +34,4 @@ FILES = Files(
 
 NAMES = frozenset(file.name for file in PAGE.iterdir() if file.suffix != ".html")
 
-
-@router.get("/")
-async def get_page(request: Request) -> Response:
-    """The page."""
-    return await FILES.get_response("index.html", request.scope)
-
-
-@router.get("/page/{name}")
-async def get_page_file(request: Request, name: str) -> Response:
-    """A style sheet, script or picture of the page.
-
-    Raises:
-        ProblemError: 404, there is no such file.
-    """
-    if name not in NAMES:
-        raise refuse(404, "The page has no such file.")
-    return await FILES.get_response(name, request.scope)
+router = routes("/", "index.html", "/page", NAMES, FILES)
