@@ -272,19 +272,17 @@ def _as_text(field: dict[str, Any]) -> dict[str, Any]:
     options = [option for option in field.get("anyOf", []) if option != {"type": "null"}]
     if len(options) == 1:
         field = {key: value for key, value in field.items() if key not in ("anyOf", "default")} | options[0]
-        field["example"] = ""  # else the form of the documentation is filled with a bound, and no two of them agree
     elif options:
         # A form or a query has text alone, and generated clients stumble over a word or a number.
         field = {key: value for key, value in field.items() if key != "anyOf"} | {"type": "string"}
         words = [word for option in options for word in option.get("enum", [option.get("const")]) if word is not None]
         if words:
             field["pattern"] = f"^({'|'.join(words)}|[0-9]{{1,9}})$"
-        field["example"] = str(field["default"])
     if (default := field.pop("default", None)) is not None:
         # As words: generated clients send a default that they know, in query and form at once.
         field["description"] = f"{field.get('description', '')} Default: {default}.".strip()
     if field.get("type") == "array":
-        field = {"type": "string", "description": field.get("description", ""), "example": ""}
+        field = {"type": "string", "description": field.get("description", "")}
     return field
 
 

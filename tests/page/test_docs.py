@@ -56,6 +56,10 @@ def archive(photos: dict[str, Path]) -> Path:
 
 def execute(operation: Locator) -> int:
     """Press Execute; the status that is shown."""
+    expect(operation.locator(".execute")).to_be_visible()
+    for clear in operation.locator(".btn-clear").all():
+        clear.click()  # what was answered before
+    expect(operation.locator(".live-responses-table")).to_have_count(0)
     operation.locator(".execute").click()
     shown = operation.locator(".live-responses-table tbody .response-col_status").first
     expect(shown).to_be_visible()
@@ -66,7 +70,9 @@ def tried(page: Page, tag: str, name: str) -> Locator:
     """An operation, opened, with its form ready to be filled in."""
     operation = page.locator(f"#operations-{tag}-{name}")
     operation.locator(".opblock-summary-control").click()
-    operation.get_by_role("button", name="Try it out").click()
+    button = operation.locator(".try-out__btn").first
+    if "cancel" not in (button.get_attribute("class") or ""):  # it was tried before
+        button.click()
     return operation
 
 
