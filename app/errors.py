@@ -3,7 +3,7 @@
     LookalikeError
     ├── PhotographUnusable      another photograph is needed
     │   ├── NotAnImage, TooManyPixels
-    │   ├── NoFace, FaceNotFound, FaceTooSmall
+    │   ├── NoFace, FaceNotFound, FaceTooSmall, HeadTurned, UnlikeAFace
     │   └── Refused             an entry of a folder or an archive
     ├── CannotBeAsked           other parameters are needed
     │   └── UnknownControl, ReferenceInvalid, TensorInvalid, BandEmpty, JobTooLarge, WebhookRefused
@@ -45,6 +45,14 @@ class FaceNotFound(PhotographUnusable):
 
 class FaceTooSmall(PhotographUnusable):
     """The face is too small to be told apart from others."""
+
+
+class HeadTurned(PhotographUnusable):
+    """The head is turned so far that its eyes lie together."""
+
+
+class UnlikeAFace(PhotographUnusable):
+    """What was found is unlike the photograph of an upright face: a drawing, a negative, or no face at all."""
 
 
 class Refused(PhotographUnusable):

@@ -94,6 +94,19 @@ class Face:
         """Area of the box in square pixels."""
         return (self.box[2] - self.box[0]) * (self.box[3] - self.box[1])
 
+    def turned(self, degrees: int, width: float, height: float) -> Face:
+        """The same face in a picture [width, height] after that is turned clockwise by 0, 90, 180 or 270 degrees."""
+        x, y = self.points[:, 0], self.points[:, 1]
+        left, top, right, bottom = self.box
+        if degrees == 90:
+            return Face((height - bottom, left, height - top, right), np.stack([height - y, x], 1), self.score)
+        if degrees == 180:
+            box = (width - right, height - bottom, width - left, height - top)
+            return Face(box, np.stack([width - x, height - y], 1), self.score)
+        if degrees == 270:
+            return Face((top, width - right, bottom, width - left), np.stack([y, width - x], 1), self.score)
+        return self
+
     def scaled(self, factor: float) -> Face:
         """The same face in a picture `factor` times as large."""
         left, top, right, bottom = (value * factor for value in self.box)
@@ -115,15 +128,15 @@ class Detector:
         # This one would be slower rewritten.
         self._far = Network(models / NETWORKS["detector_far"], device, threads)
 
-    def __call__(self, image: Image.Image, thorough: bool = False) -> list[Face]:
+    def __call__(self, image: Image.Image, thorough: bool | None = False) -> list[Face]:
         """Find the faces of an RGB picture, largest first; at most `MAX_FACES`.
 
         The largest is found at once. Small ones beside it need a `thorough` search, of up to 58 looks more; so does one
-        that is small and alone, which is then looked for in any case.
+        that is small and alone, which is then looked for unless `thorough` is None.
         """
         faces: list[Face] = []
         self._confirm(image, self.first_look(image), MIN_SCORE, faces)
-        if thorough or not faces:
+        if thorough or (not faces and thorough is not None):
             # After those that the whole picture showed: the largest is cut the same however it was asked for.
             closer = sorted(self._closer(image), key=lambda face: face.area, reverse=True)
             self._confirm(image, closer, SURE_SCORE, faces)

@@ -33,6 +33,9 @@ REDUCED_SIDE = 1600
 SIDEWAYS = (5, 6, 7, 8)
 """EXIF orientations of a picture that was stored with width and height exchanged."""
 
+TURNS = {90: Image.Transpose.ROTATE_270, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_90}
+"""Clockwise; Pillow's are counterclockwise."""
+
 MAX_PARTS = 16384
 """Segments of a JPEG, chunks of a PNG: each costs the reader time and memory, even an empty one."""
 
@@ -58,6 +61,13 @@ class Photo:
     image: Image.Image
     width: int
     height: int
+
+    def turned(self, degrees: int) -> Photo:
+        """The photograph turned clockwise by 0, 90, 180 or 270 degrees."""
+        if not degrees:
+            return self
+        width, height = (self.width, self.height) if degrees == 180 else (self.height, self.width)
+        return Photo(self.image.transpose(TURNS[degrees]), width, height)
 
     @property
     def scale(self) -> float:

@@ -141,14 +141,25 @@ class SamplingParameters(PictureParameters):
         return self.count if self.controls is None else len(self.controls)
 
 
-class VariantsParameters(SamplingParameters):
+class PhotographParameters(_Parameters):
+    """How a photograph is looked at."""
+
+    rotate: Literal["auto", "none"] = "auto"
+    """Whether a photograph in which no upright face is found is looked at on its sides and on its head as well."""
+
+    unlike: Literal["refuse", "answer"] = "refuse"
+    """What becomes of a face that is unlike the photograph of one, as a drawing is: refused, or answered with a word on
+    it in its quality."""
+
+
+class VariantsParameters(SamplingParameters, PhotographParameters):
     """Parameters of `/v1/variants`."""
 
     face: OneFace = "largest"
     """Which face of the photograph: the largest, or the index of one, largest first."""
 
 
-class SweepParameters(PictureParameters):
+class SweepParameters(PictureParameters, PhotographParameters):
     """Parameters of `/v1/sweep`."""
 
     control: ControlChoice = 0
@@ -161,14 +172,14 @@ class SweepParameters(PictureParameters):
     """Which face of the photograph: the largest, or the index of one, largest first."""
 
 
-class IdentitiesParameters(_Parameters):
+class IdentitiesParameters(PhotographParameters):
     """Parameters of `/v1/identities`."""
 
     face: Faces = "largest"
     """Which face: the largest, the index of one, largest first, or all of them."""
 
 
-class CompareParameters(_Parameters):
+class CompareParameters(PhotographParameters):
     """Parameters of `/v1/compare`."""
 
     reference_face: OneFace = "largest"

@@ -10,11 +10,12 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from app.core.computation import Computation, ImageThreads
-from app.core.faces import Face, similarity
+from app.core.faces import similarity
 from app.core.generate import CONTROL_SIZE
 from app.core.models import Engine, ModelsInForce
 from app.core.parameters import (
@@ -26,7 +27,8 @@ from app.core.parameters import (
 )
 from app.core.reference import Reference, read_reference
 from app.core.selftest import SelfTest
-from app.core.subjects import Subject, Subjects, find_subject, find_subjects
+from app.core.subject import Subject, Subjects
+from app.core.subjects import find_subject, find_subjects
 from app.core.variants import Variants, sampled, swept
 from app.errors import PhotographUnusable, UnknownControl
 from app.runtime.batching import Gate
@@ -45,8 +47,8 @@ class Comparison:
     id: str
     engine: Engine
     similarity: float
-    reference: Face
-    probe: Face
+    reference: Subject
+    probe: Subject
 
 
 class Service:
@@ -132,7 +134,7 @@ class Service:
         """The faces of a photograph as identity latents; returns the answer's id, the engine used, and the faces."""
         computation = self._begin()
         with self.gate.hold(1):
-            subjects = await find_subjects(computation, photo, parameters.face)
+            subjects = await find_subjects(computation, photo, parameters.face, parameters)
         return computation.answer_id(parameters, subjects.photo), computation.engine, subjects
 
     @asynccontextmanager
@@ -140,12 +142,12 @@ class Service:
         """Variants of a face in a photograph.
 
         Raises:
-            NotAnImage, TooManyPixels, NoFace, FaceNotFound, FaceTooSmall: the photograph will not do.
+            NotAnImage, TooManyPixels, NoFace, FaceNotFound, FaceTooSmall, HeadTurned, UnlikeAFace: it will not do.
             Overloaded, DeadlineExceeded, ComputationFailed: the service could not.
         """
         computation = self._begin()
         with self.gate.hold(parameters.images):
-            subject = await find_subject(computation, photo, parameters.face)
+            subject = await find_subject(computation, photo, parameters.face, parameters)
             yield sampled(computation, parameters, subject.identity, subject.reference, subject)
 
     @asynccontextmanager
@@ -177,20 +179,24 @@ class Service:
         computation = self._begin()
         control = self.control_index(parameters.control)
         with self.gate.hold(parameters.steps):
-            subject = await find_subject(computation, photo, parameters.face)
+            subject = await find_subject(computation, photo, parameters.face, parameters)
             yield swept(computation, parameters, control, subject)
 
     async def compare(self, reference: bytes, probe: bytes, parameters: CompareParameters) -> Comparison:
         """How alike a recogniser finds the faces of two photographs."""
         computation = self._begin()
+
+        def compared(photo: bytes, choice: Literal["largest"] | int) -> Awaitable[Subject]:
+            return find_subject(computation, photo, choice, parameters, redraw=False)
+
         with self.gate.hold(2):
             first, second = await asyncio.gather(
-                _named("reference", find_subject(computation, reference, parameters.reference_face)),
-                _named("probe", find_subject(computation, probe, parameters.probe_face)),
+                _named("reference", compared(reference, parameters.reference_face)),
+                _named("probe", compared(probe, parameters.probe_face)),
             )
         (score,) = similarity(first.embedding[None], second.embedding)
         answer = computation.answer_id(parameters, first.photo, second.photo)
-        return Comparison(answer, computation.engine, score, first.face, second.face)
+        return Comparison(answer, computation.engine, score, first, second)
 
     def control_index(self, control: int | str) -> int:
         """The index of a control that was given by index or by name.

@@ -1,154 +1,181 @@
-"""The faces of a photograph that a client sent: found, chosen, cut out and encoded."""
+"""The faces of a photograph that a client sent: found, chosen, cut out, encoded, and judged."""
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
+import asyncio
+from dataclasses import replace
 from functools import partial
 from typing import Literal
 
 import numpy as np
 
-from app.core.colour import is_grey
+from app.core.colour import desaturated, is_grey
 from app.core.computation import Computation
-from app.core.faces import FRAME_POINTS, Bytes, Face, Floats, align
-from app.core.images import read_photo
-from app.core.parameters import MAX_VARIANTS
-from app.core.reference import Reference
-from app.errors import FaceNotFound, FaceTooSmall, NoFace
+from app.core.faces import similarity
+from app.core.generate import CONTROL_SIZE
+from app.core.located import Aligned, FaceChoice, Located, locate
+from app.core.parameters import PhotographParameters
+from app.core.quality import Probe, judge, pose_of, probe_for
+from app.core.subject import Subject, Subjects
+from app.errors import FaceTooSmall, HeadTurned, NoFace, PhotographUnusable, UnlikeAFace
 
-FaceChoice = Literal["largest", "all"] | int
+TURNS = (90, 180, 270)
+"""Degrees clockwise by which a photograph is turned where no upright face is in it as it was sent."""
 
-FRAME_EYE_DISTANCE = float(np.linalg.norm(FRAME_POINTS[1] - FRAME_POINTS[0]))
-"""Distance between the eyes in the face frame, in units of its side."""
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A face that a client sent, as the networks see it.
-
-    Attributes:
-        photo: digest of the photograph.
-        index: its place among the faces of its photograph, largest first.
-        face: where it was found, in pixels of the upright photograph.
-        identity: [70].
-        embedding: [192], of unit length.
-        grey: whether it has no colour.
-    """
-
-    photo: str
-    index: int
-    face: Face
-    identity: Floats
-    embedding: Floats
-    grey: bool
-
-    @property
-    def reference(self) -> Reference:
-        """What may be kept of it."""
-        return Reference(self.embedding, self.grey)
+MARGIN = 1.0
+"""Log-odds by which a turned face must be more like one than as it was sent, or may be less where that one lies."""
 
 
-@dataclass(frozen=True)
-class Subjects:
-    """Faces of a photograph.
-
-    Attributes:
-        chosen: those that were asked for and can be used, largest first; at least one, at most `MAX_VARIANTS`.
-        found: how many faces the photograph has.
-    """
-
-    chosen: list[Subject]
-    found: int
-
-    @property
-    def photo(self) -> str:
-        """Digest of the photograph."""
-        return self.chosen[0].photo
-
-
-@dataclass(frozen=True)
-class Aligned:
-    """A face that was found, and its pixels [f, f, 3] in the face frame."""
-
-    photo: str
-    index: int
-    face: Face
-    pixels: Bytes
-
-
-async def find_subjects(computation: Computation, photo: bytes, choice: FaceChoice) -> Subjects:
+async def find_subjects(
+    computation: Computation, photo: bytes, choice: FaceChoice, how: PhotographParameters, *, redraw: bool = True
+) -> Subjects:
     """The chosen faces of a photograph, as the networks see them.
 
+    Args:
+        computation: of the request.
+        photo: the file.
+        choice: which faces.
+        how: whether to turn the photograph, and whether to refuse what is unlike a face.
+        redraw: whether to find out how faithfully they can be redrawn.
+
     Raises:
-        NotAnImage, TooManyPixels, NoFace, FaceNotFound, FaceTooSmall: the photograph will not do.
+        NotAnImage, TooManyPixels, NoFace, FaceNotFound, FaceTooSmall, HeadTurned, UnlikeAFace: it will not do.
         DeadlineExceeded, ComputationFailed: the service could not.
     """
-    aligned, found = await computation.in_thread(partial(locate, computation, photo, choice))
-    with computation.stage("encode"):
-        identities, embeddings = await computation.engine.encoder.run(
-            np.stack([item.pixels for item in aligned]), deadline=computation.deadline
-        )
-    chosen = [
-        Subject(item.photo, item.index, item.face, identity, embedding, is_grey(item.pixels))
-        for item, identity, embedding in zip(aligned, identities, embeddings, strict=True)
-    ]
-    return Subjects(chosen, found)
+    probe = probe_for(computation.engine.manifest)
+    upright: Subjects | None = None
+    failure: PhotographUnusable | None = None
+    try:
+        upright = await _encoded(computation, photo, choice)
+    except (NoFace, FaceTooSmall, HeadTurned) as error:
+        failure = error
+    best = upright
+    if how.rotate == "auto" and (upright is None or not _sure(upright, probe)):
+        best = await _turned(computation, photo, choice, probe, upright)
+    if best is None:
+        assert failure is not None  # noqa: S101 - one of the two there is
+        raise failure
+    if how.unlike == "refuse" and probe:
+        best = _without_unlike(best, probe)
+    return await _judged(computation, best, redraw)
 
 
-async def find_subject(computation: Computation, photo: bytes, choice: Literal["largest"] | int) -> Subject:
+async def find_subject(
+    computation: Computation,
+    photo: bytes,
+    choice: Literal["largest"] | int,
+    how: PhotographParameters,
+    *,
+    redraw: bool = True,
+) -> Subject:
     """The chosen face of a photograph; see `find_subjects`."""
-    (subject,) = (await find_subjects(computation, photo, choice)).chosen
+    (subject,) = (await find_subjects(computation, photo, choice, how, redraw=redraw)).chosen
     return subject
 
 
-def locate(computation: Computation, data: bytes, choice: FaceChoice) -> tuple[list[Aligned], int]:
-    """Decode a photograph, find its faces, and cut the chosen ones out; to be called in a thread.
+async def _encoded(
+    computation: Computation, photo: bytes, choice: FaceChoice, turn: int = 0, *, closely: bool = True
+) -> Subjects:
+    located: Located = await computation.in_thread(partial(locate, computation, photo, choice, turn, closely=closely))
+    with computation.stage("encode"):
+        identities, embeddings = await computation.engine.encoder.run(
+            np.stack([item.pixels for item in located.aligned]), deadline=computation.deadline
+        )
+    chosen = [
+        _subject(item, turn, identity, embedding)
+        for item, identity, embedding in zip(located.aligned, identities, embeddings, strict=True)
+    ]
+    return Subjects(chosen, located.found)
 
-    Returns:
-        Those that can be used, and how many faces there are in all.
+
+def _subject(item: Aligned, turn: int, identity: np.ndarray, embedding: np.ndarray) -> Subject:
+    return Subject(
+        photo=item.photo,
+        index=item.index,
+        face=item.face,
+        rotation=turn,
+        pose=pose_of(item.upright),
+        frame=item.pixels,
+        identity=identity,
+        embedding=embedding,
+        grey=is_grey(item.pixels),
+    )
+
+
+def _sure(subjects: Subjects, probe: Probe | None) -> bool:
+    """Whether nothing speaks for looking at the photograph in another way."""
+    largest = subjects.chosen[0]
+    return largest.pose.upright and (probe is None or probe(largest.embedding) >= probe.sure)
+
+
+def _rank(subjects: Subjects, probe: Probe | None) -> float:
+    """How like an upright face the largest is; without a probe, whether its key points are."""
+    largest = subjects.chosen[0]
+    if probe:
+        return probe(largest.embedding)
+    return largest.face.score if largest.pose.upright else -MARGIN
+
+
+async def _turned(
+    computation: Computation, photo: bytes, choice: FaceChoice, probe: Probe | None, upright: Subjects | None
+) -> Subjects | None:
+    """What is found in the photograph on its sides or on its head, where that is more like a face than upright."""
+
+    async def look(turn: int) -> tuple[int, Subjects] | None:
+        try:
+            return turn, await _encoded(computation, photo, "largest", turn, closely=False)
+        except (NoFace, FaceTooSmall, HeadTurned):
+            return None
+
+    looks = [found for found in await asyncio.gather(*map(look, TURNS)) if found]
+    least = -np.inf
+    if upright:
+        # A face that was found lying is as good as one that stands, but its place is told as that of a lying one.
+        least = _rank(upright, probe) + (MARGIN if upright.chosen[0].pose.upright else -MARGIN)
+    if probe:
+        least = max(least, probe.floor)
+    turn, best = max(looks, key=lambda look: _rank(look[1], probe), default=(0, None))
+    if best is None or _rank(best, probe) < least:
+        return upright
+    return best if choice == "largest" else await _encoded(computation, photo, choice, turn)
+
+
+def _without_unlike(subjects: Subjects, probe: Probe) -> Subjects:
+    """Those that are like a face.
+
+    Raises:
+        UnlikeAFace: none is.
     """
-    most, side = computation.settings.max_pixels, computation.engine.sizes.frame
-    with computation.stage("read"):
-        digest = hashlib.sha256(data).hexdigest()
-        photo = read_photo(data, most)
-    with computation.stage("detect"):
-        found = list(enumerate(computation.engine.detector(photo.image, thorough=choice != "largest")))
-    large = _large_enough(_chosen(found, choice), computation.settings.min_eye_distance, photo.scale)
-    image, factor = photo.image, photo.scale
-    if factor > 1 and min(face.eye_distance for _, face in large) < FRAME_EYE_DISTANCE * side:
-        # Decoded at a fraction of its size, the face would have fewer pixels than the face frame shows.
-        with computation.stage("read"):
-            image, factor = read_photo(data, most, reduced=False).image, 1.0
-    with computation.stage("align"):
-        aligned = [
-            Aligned(digest, index, face.scaled(photo.scale), align(image, face.scaled(photo.scale / factor), side))
-            for index, face in large
-        ]
-    return aligned, len(found)
-
-
-def _chosen(found: list[tuple[int, Face]], choice: FaceChoice) -> list[tuple[int, Face]]:
-    """Of the faces with their places, largest first, those that are asked for."""
-    if not found:
-        raise NoFace("No face was found. Send a photograph in which a face is visible, upright and well lit.")
-    if choice == "all":
-        return found[:MAX_VARIANTS]
-    if choice == "largest":
-        return found[:1]
-    if choice >= len(found):
-        raise FaceNotFound(
-            f"Face {choice} was asked for; the last in this photograph is {len(found) - 1}, the largest is 0."
+    alike = [subject for subject in subjects.chosen if probe(subject.embedding) >= probe.floor]
+    if not alike:
+        pose = subjects.chosen[0].pose
+        turned = "" if pose.upright else " Its eyes, nose and mouth do not lie as those of an upright face do."
+        raise UnlikeAFace(
+            f"What was found is unlike the photograph of an upright face.{turned} Send a photograph, no drawing and no "
+            "negative, in which the face is upright and uncovered; or say unlike=answer to have it redrawn as it is."
         )
-    return found[choice : choice + 1]
+    return Subjects(alike, subjects.found)
 
 
-def _large_enough(faces: list[tuple[int, Face]], least: float, scale: float) -> list[tuple[int, Face]]:
-    """Those whose eyes are `least` pixels of the photograph apart; `scale` are its pixels in one that they are in."""
-    large = [(index, face) for index, face in faces if face.eye_distance >= least / scale]
-    if not large:
-        raise FaceTooSmall(
-            f"The eyes are {faces[0][1].eye_distance * scale:.0f} pixels apart; "
-            f"at least {least:g} are needed. Send a larger or closer photograph."
+async def _judged(computation: Computation, subjects: Subjects, redraw: bool) -> Subjects:
+    """The same, with what was measured of each."""
+    manifest, chosen = computation.engine.manifest, subjects.chosen
+    if not redraw:
+        done = [replace(s, quality=judge(manifest, s.pose, s.frame, s.embedding, None, None)) for s in chosen]
+        return Subjects(done, subjects.found)
+    neutral = np.zeros((len(chosen), CONTROL_SIZE), np.float32)
+    with computation.stage("decode"):
+        images, embeddings = await computation.engine.decoder.run(
+            np.stack([subject.identity for subject in chosen]), neutral, deadline=computation.deadline
         )
-    return large
+    if grey := [place for place, subject in enumerate(chosen) if subject.grey]:
+        images, embeddings = images.copy(), embeddings.copy()
+        images[grey] = desaturated(images[grey])
+        with computation.stage("recognize"):
+            (embeddings[grey],) = await computation.engine.judge.run(images[grey], deadline=computation.deadline)
+    done = []
+    for subject, image, embedding in zip(chosen, images, embeddings, strict=True):
+        (fidelity,) = similarity(embedding[None], subject.embedding)
+        quality = judge(manifest, subject.pose, subject.frame, subject.embedding, image, fidelity)
+        done.append(replace(subject, quality=quality))
+    return Subjects(done, subjects.found)

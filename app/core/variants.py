@@ -21,7 +21,7 @@ from app.core.models import Engine
 from app.core.parameters import PictureParameters, SamplingParameters, SweepParameters
 from app.core.provenance import Provenance
 from app.core.reference import Reference
-from app.core.subjects import Subject
+from app.core.subject import Subject
 
 Against = Literal["photograph", "redrawing"]
 T = TypeVar("T")

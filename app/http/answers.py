@@ -16,11 +16,10 @@ from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
-from app.core.faces import Face
 from app.core.generate import floats
 from app.core.images import Format
 from app.core.models import Engine
-from app.core.subjects import Subject
+from app.core.subject import Subject
 from app.core.variants import Variant, Variants
 from app.errors import BandEmpty
 from app.http import problems, schemas
@@ -145,20 +144,32 @@ def model_name(engine: Engine) -> schemas.ModelName:
     return schemas.ModelName(name=engine.manifest.name, version=engine.manifest.version)
 
 
-def found(face: Face) -> dict[str, Any]:
-    """A face's place, as the schemas have it."""
+def found(subject: Subject) -> dict[str, Any]:
+    """A face's place and what was measured of it, as the schemas have it."""
+    face, measured = subject.face, subject.quality
+    assert measured is not None  # noqa: S101 - every face that leaves `find_subjects` was judged
     points = [(round(float(x), 2), round(float(y), 2)) for x, y in face.points]
     return {
         "box": tuple(round(value, 2) for value in face.box),
         "landmarks": schemas.Landmarks(**dict(zip(POINTS, points, strict=True))),
         "detection_score": round(face.score, 4),
+        "rotation": subject.rotation,
+        "quality": schemas.Quality(
+            head_pose_yaw=round(measured.pose.yaw, 1),
+            head_pose_roll=round(measured.pose.roll, 1),
+            inter_eye_distance=round(measured.pose.eye_distance, 1),
+            sharpness=round(measured.sharpness, 3),
+            face_likeness=None if measured.likeness is None else round(measured.likeness, 2),
+            fidelity=measured.fidelity,
+            doubts=[schemas.Doubt(component=doubt.component, detail=doubt.detail) for doubt in measured.doubts],
+        ),
     }
 
 
 def source(subject: Subject, engine: Engine) -> schemas.Source:
     """The face that variants were made of."""
     return schemas.Source(
-        **found(subject.face),
+        **found(subject),
         identity=floats(subject.identity),
         reference=subject.reference.write(engine.manifest),
         grey=subject.grey,
@@ -188,6 +199,10 @@ def _headers(variants: Variants, made: list[Variant]) -> dict[str, str]:
     }
     if variants.seed is not None:
         headers["X-Lookalike-Seed"] = str(variants.seed)
+    if variants.source and variants.source.quality:
+        headers["X-Lookalike-Rotation"] = str(variants.source.rotation)
+        if doubts := variants.source.quality.doubts:
+            headers["X-Lookalike-Doubts"] = ",".join(doubt.component for doubt in doubts)
     if made:
         headers["X-Lookalike-Similarity"] = ",".join(f"{variant.similarity:.4f}" for variant in made)
     return headers

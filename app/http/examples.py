@@ -31,7 +31,18 @@ LANDMARKS = schemas.Landmarks(
     right_ear=(182.5, 124.6),
     left_ear=(262.3, 117.4),
 )
-FACE = schemas.FoundFace(box=(176.4, 66.2, 274.8, 164.6), landmarks=LANDMARKS, detection_score=0.97)
+QUALITY = schemas.Quality(
+    head_pose_yaw=-4.1,
+    head_pose_roll=-5.4,
+    inter_eye_distance=37.9,
+    sharpness=0.27,
+    face_likeness=7.4,
+    fidelity=0.81,
+    doubts=[],
+)
+FACE = schemas.FoundFace(
+    box=(176.4, 66.2, 274.8, 164.6), landmarks=LANDMARKS, detection_score=0.97, rotation=0, quality=QUALITY
+)
 SOURCE = schemas.Source(**FACE.model_dump(), identity=IDENTITY, reference=REFERENCE, grey=False)
 VARIANT = schemas.Variant(
     index=0,
@@ -135,6 +146,8 @@ DETAILS: dict[str, str] = {
     "face-not-found": "Face 3 was asked for; the last in this photograph is 1, the largest is 0.",
     "face-too-small": "The eyes are 9 pixels apart; at least 16 are needed. Send a larger or closer photograph.",
     "unknown-control": "There is no control 'hair'; there are age, skin tone, and eight more.",
+    "head-turned": "The head is turned to the side by about 71 degrees. Send a photograph that faces the camera.",
+    "unlike-a-face": "What was found is unlike the photograph of an upright face.",
     "reference-invalid": "This is no reference, or not a whole one. Send it as it stood in the answer.",
     "band-empty": "Widen the band, or ask for JSON to see how the search went.",
     "too-many-requests": "64 images were asked for, and 12 of 1000 in 60 s are left. Try again in 9 s.",

@@ -54,6 +54,8 @@ EXCEPTIONS: dict[type[Exception], Kind] = {
     errors.NoFace: Kind(422, "no-face", "No face was found"),
     errors.FaceNotFound: Kind(422, "face-not-found", "There is no face with this index"),
     errors.FaceTooSmall: Kind(422, "face-too-small", "The face is too small"),
+    errors.HeadTurned: Kind(422, "head-turned", "The head is turned too far"),
+    errors.UnlikeAFace: Kind(422, "unlike-a-face", "This is unlike the photograph of a face"),
     errors.UnknownControl: Kind(422, "unknown-control", "There is no such control"),
     errors.ReferenceInvalid: Kind(422, "reference-invalid", "The reference cannot be used"),
     errors.TensorInvalid: BAD_REQUEST,

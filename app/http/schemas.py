@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from app.core.parameters import Control, Identity
+from app.core.quality import Component
 
 
 class _Answer(BaseModel):
@@ -38,7 +39,7 @@ Point = tuple[float, float]
 
 
 class Landmarks(_Answer):
-    """Points of a face in pixels of the upright photograph; right is the person's right."""
+    """Points of a face in pixels of the photograph as a viewer shows it; right is the person's right."""
 
     right_eye: Point
     left_eye: Point
@@ -48,16 +49,49 @@ class Landmarks(_Answer):
     left_ear: Point
 
 
+class Doubt(_Answer):
+    """One reason why look-alikes may not be like the photograph."""
+
+    component: Component
+    """What was measured, named as in ISO/IEC 29794-5 where that has it."""
+
+    detail: str
+
+
+class Quality(_Answer):
+    """What was measured of a face."""
+
+    head_pose_yaw: float
+    """Degrees by which the head is turned to the side, by its key points; 0 faces the camera."""
+    head_pose_roll: float
+    """Degrees by which the head is inclined, clockwise."""
+    inter_eye_distance: float
+    """In pixels of the photograph."""
+    sharpness: float
+    """Fine detail by all contrast; below 0.06 a face is blurred."""
+    face_likeness: float | None
+    """Log-odds that this is the photograph of an upright face; null for a model with a recogniser of its own."""
+    fidelity: float | None
+    """Similarity of the most faithful redrawing to the photograph, -1..1; null where nothing is redrawn."""
+    doubts: list[Doubt]
+    """What is wrong with it; empty for a good photograph."""
+
+
 class FoundFace(_Answer):
     """A face, and where it was found."""
 
     box: tuple[float, float, float, float]
-    """Left, top, right, bottom in pixels of the upright photograph."""
+    """Left, top, right, bottom in pixels of the photograph as a viewer shows it."""
 
     landmarks: Landmarks
 
     detection_score: float
     """Confidence of the detector, 0..1."""
+
+    rotation: Literal[0, 90, 180, 270]
+    """Degrees by which the photograph was turned clockwise for the face to be upright."""
+
+    quality: Quality
 
 
 class Source(FoundFace):
@@ -173,7 +207,7 @@ class IdentitiesAnswer(_Answer):
     """Faces that the photograph has."""
 
     left_out: int
-    """Faces that were asked for and are not in `faces`: too small, or beyond the 64 largest."""
+    """Faces that `faces` lacks: too small, unlike a face, or beyond the 64 largest."""
 
     faces: list[IdentityFace]
 

@@ -58,6 +58,13 @@ class Control(BaseModel):
         return self
 
 
+class Redrawing(BaseModel):
+    """How closely faces are redrawn: least correlations of light and dark that all but 1 % of photographs reach."""
+
+    eyes: float = Field(0.46, ge=-1, le=1)
+    mouth: float = Field(0.18, ge=-1, le=1)
+
+
 class Thresholds(BaseModel):
     """Cosine similarities of the recogniser in the face frame, calibrated on held-out faces."""
 
@@ -95,6 +102,7 @@ class Manifest(BaseModel):
     files: dict[Role, NetworkFile]
     controls: list[Control]
     thresholds: Thresholds
+    redrawing: Redrawing = Redrawing()
     metrics: dict[str, Any] = {}
     training: dict[str, Any] = {}
 
