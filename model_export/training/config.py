@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from model_export.networks.generator import NetworkConfig
+from model_export.networks.generator import CONTROL_SIZE, NetworkConfig
+from model_export.networks.landmarks import FEATURES
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 SHIPPED = RECIPES / "shipped.json"
@@ -56,6 +57,14 @@ class LossWeights(_Settings):
     """The first control moves age by `age_step`; gender and group stay."""
     latent_cycle: Weight = 0
     """The encoder reads the latent off a variant that it was drawn from."""
+    steering: Weight = 0
+    """Features of the face follow the controls named after them (`steering` says how far)."""
+    landmarks: Weight = 0
+    """Redrawing: eyes, nose, mouth and outline lie where they lay."""
+    phases: Weight = 0
+    """No grid of period two."""
+    seams: Weight = 0
+    """No row or column that stands out."""
     divergence: Weight = 0
     """The latent of a face is nearly normal."""
     moments: Weight = 0
@@ -71,6 +80,30 @@ class RecognizerWeights(_Settings):
     """The same squared: badly redrawn faces count more."""
     band: Weight = 0
     """Variants lie in its band."""
+    bias: Weight = 0
+    """No bias of mean embeddings, which makes drawn people alike."""
+
+
+class Steering(_Settings):
+    """How the controls after the first, which is age, move the features of a face (`networks.landmarks`)."""
+
+    controls: tuple[str, ...]
+    """The feature that each control moves, in their order; as many as there are controls but the first."""
+    step: Annotated[float, Field(gt=0)]
+    """What a control at 1 moves its feature, in standard deviations of people."""
+    follow: dict[str, dict[str, float]] = {}
+    """Features that go along with another that is steered, as a share of its step: a jaw with the face's width."""
+    others: Annotated[float, Field(ge=0, le=1)] = 0.3
+    """What a feature that no control steers counts, beside 1 for those that are steered."""
+
+    @model_validator(mode="after")
+    def _features_are_known(self) -> Self:
+        named = [*self.controls, *self.follow, *(name for names in self.follow.values() for name in names)]
+        for name in [name for name in named if name not in FEATURES]:
+            raise ValueError(f"steering: no feature {name!r}; there are {', '.join(FEATURES)}")
+        if len(self.controls) != CONTROL_SIZE - 1 or len(set(self.controls)) < len(self.controls):
+            raise ValueError(f"steering: {CONTROL_SIZE - 1} features are needed, each once")
+        return self
 
 
 class RecognizerConfig(_Settings):
@@ -117,6 +150,22 @@ class TrainConfig(_Settings):
     focus: Annotated[tuple[float, float, float, float], BeforeValidator(_of_four)] = (0, 0, 0, 0)
     """How much more some places count in `pixel` and `perceptual`, 3 for four times as much: the eye on the picture's
     left, the one on its right, nose, mouth. One number stands for all four."""
+    varied: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Variants of a step, as a share of its faces."""
+    pairs: bool = True
+    """Whether they are two controls of each face that is varied; else one, of twice as many faces, without
+    `diversity`."""
+    in_turns: bool = False
+    """Whether judges look in turns instead of all at every step: the service's at every other one, the others at those
+    between; of landmark networks one at a time as well."""
+    balanced: bool = False
+    """Whether faces are drawn by the weights that `prepare` gave them; else each once a round."""
+    train: Literal["all", "controls"] = "all"
+    """What is trained: everything, or what the controls go through alone, at three times as many faces a second."""
+    control_rate: Annotated[float, Field(gt=0)] = 1
+    """Learning rate of what the controls go through, as a multiple of the others'."""
+    steering: Steering | None = None
+    """Which features controls move; None where their meaning is left to chance."""
     mirror: bool = False
     """Whether the recognisers see half of the faces mirrored."""
     diversity_limit: Annotated[float, Field(gt=0)]
@@ -143,6 +192,14 @@ class TrainConfig(_Settings):
     @classmethod
     def _of_older_files(cls, values: Any) -> Any:
         return _upgraded(values) if isinstance(values, dict) and "band_low" in values else values
+
+    @model_validator(mode="after")
+    def _losses_can_be_had(self) -> Self:
+        if self.weights.steering and self.steering is None:
+            raise ValueError("weights.steering counts, but nothing is steered: say how in steering")
+        if self.weights.diversity and not self.pairs:
+            raise ValueError("weights.diversity compares two controls of one face, so it wants pairs")
+        return self
 
     @model_validator(mode="after")
     def _the_service_judges_first(self) -> Self:

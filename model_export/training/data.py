@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from model_export.pictures import to_tensor
@@ -30,7 +30,7 @@ class Batch:
 
 
 class Batches:
-    """Every face once a round, each round in another order; a batch depends on the images seen before it alone.
+    """A round is as many draws as there are faces; a batch depends on the images seen before it alone.
 
     Args:
         faces: the training faces.
@@ -38,11 +38,22 @@ class Batches:
         seed: of the orders and of who is mirrored.
         device: where batches are wanted.
         processes: each takes its share of a step's faces.
+        balanced: whether a face is drawn as often as its weight says; else each once a round.
     """
 
-    def __init__(self, faces: FaceSet, size: int, seed: int, device: torch.device, processes: Processes) -> None:
-        self.faces, self.size, self.seed = faces, size, seed
+    def __init__(
+        self,
+        faces: FaceSet,
+        size: int,
+        seed: int,
+        device: torch.device,
+        processes: Processes,
+        *,
+        balanced: bool = False,
+    ) -> None:
+        self.faces, self.size, self.seed, self.balanced = faces, size, seed, balanced
         self.device, self.processes = device, processes
+        self._rounds: dict[int, NDArray[np.int64]] = {}
 
     @property
     def step_images(self) -> int:
@@ -67,16 +78,24 @@ class Batches:
     def row(self, index: int) -> int:
         """Which face is seen as number `index` of a run."""
         round_, place = divmod(index, len(self.faces))
-        return int(_order(self.seed * 1_000_003 + round_, len(self.faces))[place])
+        if round_ not in self._rounds:
+            order = self._balanced_round(round_) if self.balanced else self._plain_round(round_)
+            self._rounds = {key: self._rounds[key] for key in self._rounds if key == round_ - 1} | {round_: order}
+        return int(self._rounds[round_][place])
 
     def some(self, count: int) -> Tensor:
         """About that many faces [m, 3, 128, 128], from all over the set."""
         return to_tensor(self.faces.faces[:: max(1, len(self.faces) // count)], self.device)
 
+    def _plain_round(self, round_: int) -> NDArray[np.int64]:
+        random = torch.Generator().manual_seed(self.seed * 1_000_003 + round_)
+        order: NDArray[np.int64] = torch.randperm(len(self.faces), generator=random).numpy()
+        return order
+
+    def _balanced_round(self, round_: int) -> NDArray[np.int64]:
+        share = self.faces.weights.astype(np.float64)
+        count = len(self.faces)
+        return np.random.default_rng([self.seed, round_]).choice(count, count, p=share / share.sum())
+
     def _vectors(self, vectors: np.ndarray) -> Tensor:
         return torch.from_numpy(vectors).to(self.device)
-
-
-@lru_cache(maxsize=2)  # a batch may lie in two rounds
-def _order(seed: int, count: int) -> Tensor:
-    return torch.randperm(count, generator=torch.Generator().manual_seed(seed))

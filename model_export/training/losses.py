@@ -98,6 +98,11 @@ def matching(bias: list[Tensor], memory: float) -> Tensor:
     return torch.stack([value.square().mean() for value in bias]).mean() / (1 - memory)
 
 
+def embedding_bias(bias: Tensor, memory: float) -> Tensor:
+    """Squared length of the difference [d] of mean embeddings, drawn faces to their targets; see `matching`."""
+    return bias.square().sum() / (1 - memory)
+
+
 def _local_statistics(maps: Tensor, cells: int) -> tuple[Tensor, Tensor]:
     mean = F.adaptive_avg_pool2d(maps, cells)
     variance = F.adaptive_avg_pool2d(maps.square(), cells) - mean.square()
@@ -195,3 +200,50 @@ def attribute_shift(change: Tensor, control: Tensor, step: float) -> Tensor:
     wanted = torch.zeros_like(change)
     wanted[:, 0] = step * control[:, 0]
     return F.smooth_l1_loss(change, wanted, beta=0.25)
+
+
+def steering(change: Tensor, control: Tensor, wanted: Tensor, weights: Tensor) -> Tensor:
+    """Semi-supervision: features of the face follow the controls that are named after them, the others stay put.
+
+    `change` [n, k] is the change of the features from redrawing to variant, in standard deviations of people; `wanted`
+    [m, k] what each of the last m of the controls [n, 10] moves at its full value; `weights` [k] what a feature counts.
+    """
+    steered = control[:, -len(wanted) :]
+    return ((change - steered @ wanted).square() * weights).mean()
+
+
+def landmarks(points: Tensor, target: Tensor, limit: float) -> Tensor:
+    """L1 distance of landmarks [n, 68, 2]; a point farther off than `limit` was not found, and pulls no more."""
+    return (points - target).abs().clamp(max=limit).mean() / limit
+
+
+def phases(images: Tensor) -> Tensor:
+    """No grid of period two: steps between neighbouring pixels are as large at even places as at odd ones.
+
+    All frozen networks begin with a stride of two, so none can see such a grid. Of luminance, in parts of 18 x 18
+    pixels; of the mixed difference the same for the four phases.
+    """
+    grey = images.float().mean(1, keepdim=True)
+    even_side = 18 * ((grey.shape[-1] - 2) // 18)
+    total = torch.zeros((), device=images.device)
+    for plane in (grey, grey.transpose(2, 3)):
+        steps = (plane[..., 1:] - plane[..., :-1]).abs()
+        even, odd = (F.avg_pool2d(steps[..., start : start + even_side : 2], (18, 9)) for start in (0, 1))
+        total = total + (2 * (even - odd) / (even + odd + 2e-3)).square().mean()
+    mixed = (grey[..., 1:, 1:] - grey[..., 1:, :-1] - grey[..., :-1, 1:] + grey[..., :-1, :-1]).abs()
+    four = torch.stack(
+        [F.avg_pool2d(mixed[..., i : i + even_side : 2, j : j + even_side : 2], 9) for i in (0, 1) for j in (0, 1)]
+    )
+    mean = four.mean(0)
+    return total + 4 * ((four - mean) / (mean + 1e-3)).square().mean()
+
+
+def seams(images: Tensor) -> Tensor:
+    """No row or column at which the mean step stands out from its neighbours', over a whole batch."""
+    grey = images.float().mean(1, keepdim=True)
+    total = torch.zeros((), device=images.device)
+    for plane in (grey, grey.transpose(2, 3)):
+        profile = (plane[..., 1:] - plane[..., :-1]).abs().mean((0, 1, 2)) + 1e-3
+        around = F.avg_pool1d(F.pad(profile[None, None], (3, 3), mode="replicate"), 7, 1)[0, 0]
+        total = total + (profile / around).log().square().mean()
+    return total

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -22,9 +23,17 @@ class Networks:
         channels: of the perceptual network's maps, which the discriminator and the probe read.
         pooled_sizes: of what `matching` compares.
         device: where they are to be.
+        embedding_sizes: of each recogniser whose mean embedding is compared.
     """
 
-    def __init__(self, config: TrainConfig, channels: list[int], pooled_sizes: list[int], device: torch.device) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        channels: list[int],
+        pooled_sizes: list[int],
+        device: torch.device,
+        embedding_sizes: dict[str, int] | None = None,
+    ) -> None:
         sizes, self.device = config.networks, device
         self.encoder, self.decoder = Encoder(sizes), Decoder(sizes)
         self.recovery, self.discriminator = ControlRecovery(sizes), Discriminator(sizes, channels)
@@ -33,14 +42,34 @@ class Networks:
         self.averaged_decoder.load_state_dict(self.decoder.state_dict())
         # Of reconstructions and of variants.
         self.bias = RunningBias(2 * pooled_sizes)
+        self.embedding_bias = nn.ModuleDict(
+            {name: RunningBias([size]) for name, size in (embedding_sizes or {}).items()}
+        )
         self.probe = AttributeProbe(sum(channels))
         for net in self.by_name.values():
             net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.generator_parameters = [
+        groups = self._groups(config)
+        self.generator_parameters = [parameter for group in groups for parameter in group["params"]]
+        self.generator_optimiser = torch.optim.Adam(groups, betas=(0.5, 0.99), eps=1e-8)
+        self.discriminator_optimiser = torch.optim.Adam(self.discriminator.parameters(), betas=(0.0, 0.99), eps=1e-8)
+
+    def _groups(self, config: TrainConfig) -> list[dict[str, Any]]:
+        """What the generator's optimiser trains; `pace` is a multiple of the learning rate."""
+        everything = [
             parameter for net in (self.encoder, self.decoder, self.recovery) for parameter in net.parameters()
         ]
-        self.generator_optimiser = torch.optim.Adam(self.generator_parameters, betas=(0.5, 0.99), eps=1e-8)
-        self.discriminator_optimiser = torch.optim.Adam(self.discriminator.parameters(), betas=(0.0, 0.99), eps=1e-8)
+        control_path = [parameter for name, parameter in self.decoder.named_parameters() if "control" in name]
+        if config.train == "controls":
+            for parameter in everything:
+                parameter.requires_grad_(False)
+            for parameter in control_path:
+                parameter.requires_grad_(True)
+            return [{"params": control_path, "pace": config.control_rate}]
+        if config.control_rate == 1:
+            return [{"params": everything, "pace": 1.0}]
+        known = {id(parameter) for parameter in control_path}
+        others = [parameter for parameter in everything if id(parameter) not in known]
+        return [{"params": control_path, "pace": config.control_rate}, {"params": others, "pace": 1.0}]
 
     @property
     def by_name(self) -> dict[str, nn.Module]:
@@ -54,13 +83,14 @@ class Networks:
             "averaged_decoder": self.averaged_decoder,
             "probe": self.probe,
             "bias": self.bias,
+            "embedding_bias": self.embedding_bias,
         }
 
     def set_learning_rate(self, rate: float) -> None:
         """Of encoder, decoder and Q; the discriminator takes half of it."""
         for optimiser, factor in ((self.generator_optimiser, 1.0), (self.discriminator_optimiser, 0.5)):
             for group in optimiser.param_groups:
-                group["lr"] = rate * factor
+                group["lr"] = rate * factor * group.get("pace", 1.0)
 
     @torch.no_grad()
     def average(self, decay: float) -> None:
@@ -83,7 +113,8 @@ class Networks:
         """Take the state of a checkpoint of the same configuration; returns the images seen."""
         state = torch.load(path, map_location=self.device, weights_only=True)
         for name, net in self.by_name.items():
-            net.load_state_dict(state["networks"][name])
+            # Checkpoints up to 0.6.0 know no bias of embeddings.
+            net.load_state_dict(state["networks"].get(name, {}))
         self.generator_optimiser.load_state_dict(state["optimisers"][0])
         self.discriminator_optimiser.load_state_dict(state["optimisers"][1])
         images: int = state["images"]

@@ -6,7 +6,7 @@ is drawn from a generator seeded by that step: a run that was killed and resumed
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,9 +36,10 @@ class Trainer:
         models: folder with the service's recogniser.
         device: to compute on.
         recognizers: name -> file of each other recogniser that the configuration names.
+        landmarks: files of the networks that place landmarks.
 
     Raises:
-        ValueError: a recogniser has no file.
+        ValueError: a recogniser has no file, or the run wants landmarks and there is no network for them.
     """
 
     def __init__(
@@ -48,13 +49,15 @@ class Trainer:
         models: Path,
         device: torch.device,
         recognizers: Mapping[str, Path] | None = None,
+        landmarks: Sequence[Path] = (),
     ) -> None:
         self.config, self.device, self.processes = config, device, Processes.here()
-        self.batches = Batches(faces, config.batch, config.seed, device, self.processes)
+        self.batches = Batches(faces, config.batch, config.seed, device, self.processes, balanced=config.balanced)
         torch.manual_seed(config.seed)
-        self.frozen = Frozen(config, models, recognizers or {}, self.batches)
+        self.frozen = Frozen(config, models, recognizers or {}, self.batches, landmarks)
         perceptual = self.frozen.perceptual
-        self.networks = Networks(config, perceptual.channels, perceptual.pooled_sizes, device)
+        biased = {judge.name: judge.size for judge in self.frozen.judges if judge.config.weights.bias}
+        self.networks = Networks(config, perceptual.channels, perceptual.pooled_sizes, device, biased)
         self.run = Run(config, self.networks, self.frozen, self.processes)
         self.images = 0
 
@@ -66,14 +69,16 @@ class Trainer:
         seed = (config.seed * 1_000_003 + self.images) * 64 + self.processes.rank
         batch = self.batches.after(self.images)
 
-        terms, views = generator_step(self.run, batch, Dice(seed, self.device), fade_in)
+        turn = self.images // step_images
+        terms, views = generator_step(self.run, batch, Dice(seed, self.device), fade_in, turn)
         if fade_in > 0 and config.weights.adversarial > 0:
-            with_penalty = (self.images // step_images) % config.penalty_every == 0
+            with_penalty = turn % config.penalty_every == 0
             terms |= critic_step(self.run, views, with_penalty=with_penalty)
 
         self.images += step_images
         self.networks.average(schedules.average_decay(config, self.images, step_images))
         self.processes.share_buffers(self.networks.bias)
+        self.processes.share_buffers(self.networks.embedding_bias)
         return {name: float(value) for name, value in terms.items()}
 
     def fit_probe(self) -> dict[str, float]:

@@ -1,11 +1,12 @@
 """What each network sees of a batch: what is drawn of its faces, and how the frozen networks are shown it.
 
-A batch of n faces gives n redrawings (control 0), then two variants of each of its first p faces, then r random people,
-decoded together: n + 2p + r images in that order.
+A batch of n faces gives n redrawings (control 0), then v variants (two of each of its first faces, or one), then r
+random people, decoded together: n + v + r images in that order.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,9 +14,10 @@ from torch import Tensor
 
 from app.core.faces import FRAME_SIZE
 from model_export.networks.generator import CONTROL_SIZE, IDENTITY_SIZE, mixed_precision, sample_identity
+from model_export.networks.landmarks import features
 from model_export.training.config import SERVICE, TrainConfig
 from model_export.training.data import Batch
-from model_export.training.judges import Frozen, frozen_precision
+from model_export.training.judges import Frozen, Judge, Placer, frozen_precision
 from model_export.training.networks import Networks
 
 
@@ -42,12 +44,12 @@ class Drawn:
     Attributes:
         mean, log_variance: [n, 70], what the encoder says of each face.
         latent: [n, 70], drawn from that.
-        control: [2p, 10] of the variants: the first of each face, then the second of each.
-        images: [n + 2p + r, 3, 128, 128] in [-1, 1], everything that was decoded.
+        control: [v, 10] of the variants; of pairs the first of each face, then the second of each.
+        images: [n + v + r, 3, 128, 128] in [-1, 1], everything that was decoded.
         redrawn: [n, 3, 128, 128], the first of them.
-        variants: [2p, 3, 128, 128], those after.
-        varied: [2p], the face of each variant.
-        shown_as: [n + 2p + r], the face whose shift, light and so on each image is shown with.
+        variants: [v, 3, 128, 128], those after.
+        varied: [v], the face of each variant.
+        shown_as: [n + v + r], the face whose shift, light and so on each image is shown with.
     """
 
     mean: Tensor
@@ -61,16 +63,17 @@ class Drawn:
     shown_as: Tensor
 
 
-def draw(networks: Networks, batch: Batch, dice: Dice, reach: float, *, variants: bool) -> Drawn:
-    """Encode the faces of a batch and decode them; without `variants` p = r = 0."""
+def draw(networks: Networks, batch: Batch, dice: Dice, config: TrainConfig, *, variants: bool) -> Drawn:
+    """Encode the faces of a batch and decode them; without `variants` v = r = 0."""
     device, count = batch.source.device, len(batch.source)
-    # Two variants of each of the first quarter of the faces, so that two controls of one face can be compared.
-    pairs, randoms = (count // 4, count // 8) if variants else (0, 0)
-    varied = torch.arange(pairs, device=device).repeat(2)
+    wanted, randoms = (round(config.varied * count), count // 8) if variants else (0, 0)
+    # Two variants of a face, where two controls of one face are to be compared.
+    faces = torch.arange(wanted // 2 if config.pairs else wanted, device=device)
+    varied = faces.repeat(2) if config.pairs else faces
     with mixed_precision(device):
         mean, log_variance = networks.encoder(batch.source, batch.embedding)
         latent = sample_identity(mean, log_variance, dice.normal(count, IDENTITY_SIZE))
-        control = dice.uniform(2 * pairs, CONTROL_SIZE) * reach
+        control = dice.uniform(len(varied), CONTROL_SIZE) * config.reach
         identities = torch.cat([latent, latent[varied], dice.normal(randoms, IDENTITY_SIZE)])
         still = torch.zeros(count, CONTROL_SIZE, device=device)
         images = networks.decoder(identities, torch.cat([still, control, dice.uniform(randoms, CONTROL_SIZE)]))
@@ -81,7 +84,7 @@ def draw(networks: Networks, batch: Batch, dice: Dice, reach: float, *, variants
         control=control,
         images=images,
         redrawn=images[:count],
-        variants=images[count : count + 2 * pairs],
+        variants=images[count : count + len(varied)],
         varied=varied,
         shown_as=torch.cat([torch.arange(count, device=device), varied, torch.arange(randoms, device=device)]),
     )
@@ -141,9 +144,9 @@ class Views:
     """What the frozen networks say of a batch and of what was drawn of it.
 
     Attributes:
-        embeddings: recogniser -> unit vectors [n + 2p, d] of redrawings and variants.
+        embeddings: recogniser -> unit vectors [n + v, d] of redrawings and variants.
         originals: recogniser -> unit vectors [n, d] of the photographs, without gradient.
-        features: maps of unit length over the channels of all drawn images, one [n + 2p + r, channels, h, w] a stage.
+        features: maps of unit length over the channels of all drawn images, one [n + v + r, channels, h, w] a stage.
         of_redrawn: the first n of them.
         of_source: the same of the photographs.
         strengths: maps with entries of order 1 of all drawn images: how much is there as well.
@@ -162,8 +165,8 @@ class Views:
     of_source_means: list[Tensor]
 
 
-def look(frozen: Frozen, batch: Batch, drawn: Drawn, handling: Handling) -> Views:
-    """Show a batch and what was drawn of it to everything that is frozen."""
+def look(frozen: Frozen, judges: Sequence[Judge], batch: Batch, drawn: Drawn, handling: Handling) -> Views:
+    """Show a batch and what was drawn of it to the judges whose turn it is, and to the ImageNet network."""
     perceptual, count = frozen.perceptual, len(batch.source)
     likenesses = count + len(drawn.variants)
     every_face = torch.arange(count, device=batch.source.device)
@@ -174,12 +177,12 @@ def look(frozen: Frozen, batch: Batch, drawn: Drawn, handling: Handling) -> View
         with torch.no_grad():
             raw = perceptual.raw(handling.for_perceptual(batch.source, every_face, perceptual.size))
             of_source, of_source_strengths = perceptual.unit(raw), perceptual.scaled(raw)
-    embeddings = {judge.name: judge(seen) for judge in frozen.judges}
+    embeddings = {judge.name: judge(seen) for judge in judges}
     with torch.no_grad():
         photographs = handling.of_photographs(batch.source)
         # The service's are known already.
         originals = {SERVICE: torch.where(handling.mirrored, batch.embedding_mirrored, batch.embedding)}
-        originals |= {judge.name: judge(photographs) for judge in frozen.judges if judge.name != SERVICE}
+        originals |= {judge.name: judge(photographs) for judge in judges if judge.name != SERVICE}
     return Views(
         embeddings=embeddings,
         originals=originals,
@@ -191,6 +194,37 @@ def look(frozen: Frozen, batch: Batch, drawn: Drawn, handling: Handling) -> View
         means=perceptual.pooled([value[:likenesses] for value in strengths]),
         of_source_means=perceptual.pooled(of_source_strengths),
     )
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a landmark network says of a batch.
+
+    Attributes:
+        redrawn, source: points [n, 68, 2] on redrawings and, without gradient, on the photographs.
+        change: [v, 12], of each feature from redrawing to variant, in standard deviations of people.
+    """
+
+    redrawn: Tensor
+    source: Tensor
+    change: Tensor
+
+
+def measure(placer: Placer, batch: Batch, drawn: Drawn, dice: Dice) -> Measured:
+    """Place landmarks: on redrawings and photographs as they are, on variants in other light, blur, size and place.
+
+    A variant and its redrawing are handled alike, so shading that only looks like another feature earns little.
+    """
+    count = len(drawn.variants)
+    zoom, shift = dice.uniform(count, 1) * 0.04, dice.uniform(count, 2) * (3 / FRAME_SIZE)
+    blur, light = 1 + dice.uniform(count, 1).abs(), dice.uniform(count, 4) * 0.2
+    handled = Handling(zoom, shift, blur, light, torch.zeros_like(zoom, dtype=torch.bool))
+    each = torch.arange(count, device=zoom.device)
+    with torch.no_grad():
+        source = placer.net(batch.source)
+        before = features(placer.net(handled.for_recognisers(drawn.redrawn[drawn.varied], each)))
+    after = features(placer.net(handled.for_recognisers(drawn.variants, each)))
+    return Measured(placer.net(drawn.redrawn), source, (after - before) / placer.spread)
 
 
 def jitter(images: Tensor, zoom: Tensor, shift: Tensor, size: int, blur: Tensor | None = None) -> Tensor:
