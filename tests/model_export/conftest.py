@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image, ImageEnhance
 from skimage import data
@@ -76,4 +77,40 @@ def dlib_weights(tmp_path: Path) -> Path:
     (tmp_path / "weights.bin").write_bytes(data)
     path = tmp_path / "manifest.json"
     path.write_text(json.dumps([{"paths": ["weights.bin"], "weights": entries}]))
+    return path
+
+
+@pytest.fixture(scope="session")
+def landmark_net(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A made-up network in the form of faceplugin's: 64 x 64 grey -> 136 numbers around the middle of the frame."""
+    random = np.random.default_rng(5)
+    shapes = {
+        "w0": (4, 1, 3, 3), "b0": (4,), "w1": (4, 1, 3, 3), "b1": (4,), "w2": (136, 4096), "b2": (136,),
+        "scale": (136,), "shift": (136,), "mean": (136,), "variance": (136,),
+    }  # fmt: skip
+    arrays = {name: random.normal(0, 0.05, shape).astype(np.float32) for name, shape in shapes.items()}
+    arrays["scale"] += 0.1
+    arrays["shift"] += 0.5
+    arrays["variance"] = np.abs(arrays["variance"]) + 1
+    node = onnx.helper.make_node
+    nodes = [
+        node("Conv", ["input", "w0", "b0"], ["a"], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1], group=1),
+        node("Relu", ["a"], ["b"]),
+        node("Conv", ["b", "w1", "b1"], ["c"], kernel_shape=[3, 3], strides=[1, 1], pads=[1, 1, 1, 1], group=4),
+        node("Add", ["b", "c"], ["d"]),
+        node("Flatten", ["d"], ["e"], axis=1),
+        node("Gemm", ["e", "w2", "b2"], ["f"], transB=1),
+        node("BatchNormalization", ["f", "scale", "shift", "mean", "variance"], ["output"], epsilon=1e-5),
+    ]
+    value = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        nodes,
+        "landmarks",
+        [value("input", onnx.TensorProto.FLOAT, ["n", 1, 64, 64])],
+        [value("output", onnx.TensorProto.FLOAT, ["n", 136])],
+        [onnx.numpy_helper.from_array(array, name) for name, array in arrays.items()],
+    )
+    path = tmp_path_factory.mktemp("landmarks") / "landmarks.onnx"
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    path.write_bytes(model.SerializeToString())
     return path

