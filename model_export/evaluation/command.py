@@ -15,7 +15,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from model_export.evaluation import baselines, controls, fairness, identities, likeness, realism, report, sheets
+from model_export.evaluation import (
+    baselines,
+    controls,
+    fairness,
+    features,
+    identities,
+    likeness,
+    realism,
+    report,
+    sheets,
+    texture,
+)
 from model_export.evaluation.sample import Sample
 from model_export.evaluation.settings import Settings
 
@@ -23,6 +34,8 @@ QUESTIONS: Mapping[str, Callable[[Sample], dict[str, Any]]] = {
     "likeness": likeness.measure,
     "realism": realism.measure,
     "controls": controls.measure,
+    "features": features.measure,
+    "texture": texture.measure,
     "identities": identities.measure,
     "fairness": fairness.measure,
     "baselines": baselines.measure,
@@ -42,7 +55,7 @@ def evaluate(sample: Sample, questions: Mapping[str, Callable[[Sample], dict[str
     metrics["settings"] = asdict(sample.settings) | {"faces": sample.deep, "wide": len(sample.rows)}
     metrics["seconds"] = seconds
     return {
-        "controls": controls.named(sample),
+        "controls": features.named(sample),
         "thresholds": likeness.thresholds(sample).as_manifest(),
         "metrics": metrics,
     }
@@ -56,6 +69,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", type=Path, help="folder for evaluation.json, plots and sheets")
     parser.add_argument(
         "--judge", type=Path, help="ONNX recogniser that training never saw; see model_export/evaluation/judge.py"
+    )
+    parser.add_argument(
+        "--landmarks", type=Path, help="ONNX face mesh that training never saw; see model_export/evaluation/mesh.py"
     )
     parser.add_argument("--card", type=Path, help="MODEL_CARD.md whose generated tables are to be written")
     for name, text in {
@@ -77,7 +93,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate, write everything and print the table; returns the exit status."""
     settings = Settings(**{name: getattr(arguments, name) for name in asdict(Settings())})
-    sample = Sample(arguments.data, arguments.models, arguments.judge, settings, arguments.threads)
+    sample = Sample(arguments.data, arguments.models, arguments.judge, settings, arguments.threads, arguments.landmarks)
     result = evaluate(sample)
     out: Path = arguments.out
     out.mkdir(parents=True, exist_ok=True)

