@@ -45,7 +45,8 @@ class FaceMesh:
         crops = np.stack(
             [np.asarray(Image.fromarray(face).resize((SIDE, SIDE), Image.Resampling.BILINEAR)) for face in wide]
         )
-        mesh = np.asarray(self._network(crops.astype(np.float32) / 255)[0], np.float32).reshape(len(faces), POINTS, 3)[:, :, :2]
+        (found,) = self._network(crops.astype(np.float32) / 255)
+        mesh = np.asarray(found, np.float32).reshape(len(faces), POINTS, 3)[:, :, :2]
         points: Floats = (mesh / SIDE * (1 + 2 * MARGIN) - MARGIN).astype(np.float32)
         return points
 
