@@ -89,7 +89,7 @@ def named_controls(sample: Sample) -> dict[str, Any]:
         enough += bool(moved.value >= LEAST_CHANGE)
         elsewhere = sample.intervals.of(lambda x: abs(float(x.mean())), ends[:, control, most])
         steps = walked[:, control, :, own].mean(0)
-        steady = spearman(np.linspace(-1, 1, len(steps)), steps)
+        steady = float(spearman(steps[None], np.linspace(-1, 1, len(steps)))[0])
         controls[name] = {
             "control": control,
             "change": moved.as_json(),

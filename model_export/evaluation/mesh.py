@@ -150,12 +150,12 @@ def convert(path: Path) -> onnx.ModelProto:
     return model
 
 
-def main() -> int:
+def main(words: list[str] | None = None) -> int:
     """Convert `facemesh.json` into an ONNX file; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m model_export.evaluation.mesh", description=main.__doc__)
     parser.add_argument("source", type=Path, help="facemesh.json, its weights beside it")
     parser.add_argument("out", type=Path, help="the ONNX file to write")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     arguments.out.write_bytes(convert(arguments.source).SerializeToString())
     return 0
 
