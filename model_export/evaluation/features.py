@@ -68,6 +68,7 @@ def measure(sample: Sample) -> dict[str, Any]:
     return {"features": {**spread(sample), **named_controls(sample)}}
 
 
+@lru_cache(maxsize=1)
 def changes(sample: Sample) -> Array:
     """Walks of every control: features [faces, 10, steps, 12] in standard deviations of people."""
     grid = walk(sample).grid
