@@ -50,7 +50,8 @@ def test_older_files_had_fields_for_three_recognisers() -> None:
         walls = [older[f"{prefix or 'band_'}low"], older[f"{prefix or 'band_'}high"]]
         assert list(recognizer.band) == walls
         weights = recognizer.weights.model_dump()
-        assert weights == {name: older["weights"][f"{prefix}{name}"] for name in ("identity", "evenness", "band")}
+        named = {name: older["weights"][f"{prefix}{name}"] for name in ("identity", "evenness", "band")}
+        assert weights == named | {"bias": 0}  # which there was not
     assert config.focus == (3, 8, 3, 3)
     assert TrainConfig.model_validate(older | {"focus": 2}).focus == (2, 2, 2, 2)
 
