@@ -83,6 +83,75 @@ def features(points: Floats) -> dict[str, Floats]:
     }
 
 
+class _Graph:
+    """The ONNX graph that is being built: nodes, and the constants they use."""
+
+    def __init__(self, constants: dict[str, NDArray[Any]]) -> None:
+        self.constants = constants
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: dict[str, NDArray[Any]] = {"rows": np.array([0, -1], np.int64)}
+
+    def constant(self, name: str, value: NDArray[Any]) -> str:
+        """Keep a constant; returns its name."""
+        self.initializers[name] = np.ascontiguousarray(value)
+        return name
+
+    def add(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> None:
+        """Append a node."""
+        self.nodes.append(helper.make_node(operator, inputs, [output], **attributes))
+
+    def convolution(self, node: dict[str, Any]) -> None:
+        """A convolution, depthwise or with a bias and perhaps a PReLU behind it."""
+        name, inputs = node["name"], node["input"]
+        kernel, groups = self.constants[inputs[1]], 1
+        fused = node["op"] == "_FusedConv2D"
+        if not fused:
+            groups = kernel.shape[2]
+            kernel = kernel.reshape(*kernel.shape[:2], 1, -1)
+        takes = [inputs[0], self.constant(inputs[1], kernel.transpose(3, 2, 0, 1))]
+        if fused:
+            takes.append(self.constant(inputs[2], self.constants[inputs[2]].reshape(-1)))
+        same = base64.b64decode(node["attr"]["padding"]["s"]) == b"SAME"
+        padding, steps = "SAME_UPPER" if same else "VALID", _numbers(node, "strides")
+        bent = len(inputs) > 3
+        self.add("Conv", takes, f"{name}/bias" if bent else name, strides=steps, group=groups, auto_pad=padding)
+        if bent:
+            self.prelu(f"{name}/bias", inputs[3], name)
+
+    def prelu(self, given: str, slope: str, output: str) -> None:
+        """A PReLU whose slopes are one a channel."""
+        self.add("PRelu", [given, self.constant(slope, self.constants[slope].reshape(-1, 1, 1))], output)
+
+    def take(self, node: dict[str, Any]) -> bool:
+        """Convert a node; whether it is one that the mesh has."""
+        operator, name, inputs = node["op"], node["name"], node.get("input", [])
+        if operator == "Placeholder":
+            self.add("Transpose", ["image"], name, perm=[0, 3, 1, 2])
+        elif operator in ("_FusedConv2D", "DepthwiseConv2dNative"):
+            self.convolution(node)
+        elif operator == "Prelu":
+            self.prelu(inputs[0], inputs[1], name)
+        elif operator == "AddV2":
+            self.add("Add", inputs, name)
+        elif operator == "MaxPool":
+            self.add("MaxPool", inputs, name, kernel_shape=_numbers(node, "ksize"), strides=_numbers(node, "strides"))
+        elif operator == "Pad":
+            before, after = self.constants[inputs[1]].reshape(4, 2)[3]
+            pads = self.constant(inputs[1], np.array([0, before, 0, 0, 0, after, 0, 0], np.int64))
+            self.add("Pad", [inputs[0], pads], name)
+        elif operator == "Reshape" and "output_mesh" in name:
+            # Channels last, as the points were laid out; the map is 1 x 1 by then.
+            self.add("Transpose", [inputs[0]], f"{name}/last", perm=[0, 2, 3, 1])
+            self.add("Reshape", [f"{name}/last", "rows"], "mesh")
+        else:
+            return operator in ("Const", "Reshape", "Sigmoid", "Identity")
+        return True
+
+
+def _numbers(node: dict[str, Any], key: str) -> list[int]:
+    return [int(value) for value in node["attr"][key]["list"]["i"][1:3]]
+
+
 def convert(path: Path) -> onnx.ModelProto:
     """The TensorFlow.js graph as ONNX: `image` float32 [n, 192, 192, 3] in [0, 1] -> `mesh` [n, 1404] in pixels.
 
@@ -90,65 +159,16 @@ def convert(path: Path) -> onnx.ModelProto:
         ValueError: the graph holds an operator that the mesh does not need.
     """
     nodes, constants = read_weights(path)
-    built: list[onnx.NodeProto] = []
-    initializers: dict[str, NDArray[Any]] = {"rows": np.array([0, -1], np.int64)}
-
-    def constant(name: str, value: NDArray[Any]) -> str:
-        initializers[name] = np.ascontiguousarray(value)
-        return name
-
-    def text(node: dict[str, Any], key: str) -> str:
-        return base64.b64decode(node["attr"][key]["s"]).decode()
-
-    def numbers(node: dict[str, Any], key: str) -> list[int]:
-        return [int(value) for value in node["attr"][key]["list"]["i"][1:3]]
-
+    built = _Graph(constants)
     for node in nodes:
-        operator, name, inputs = node["op"], node["name"], node.get("input", [])
-        if operator == "Const":
-            continue
-        if operator == "Placeholder":
-            built.append(helper.make_node("Transpose", ["image"], [name], perm=[0, 3, 1, 2]))
-        elif operator in ("_FusedConv2D", "DepthwiseConv2dNative"):
-            kernel, groups = constants[inputs[1]], 1
-            if operator == "DepthwiseConv2dNative":
-                groups = kernel.shape[2]
-                kernel = kernel.reshape(*kernel.shape[:2], 1, -1)
-            takes = [inputs[0], constant(inputs[1], kernel.transpose(3, 2, 0, 1))]
-            if operator == "_FusedConv2D":
-                takes.append(constant(inputs[2], constants[inputs[2]].reshape(-1)))
-            padding = "SAME_UPPER" if text(node, "padding") == "SAME" else "VALID"
-            steps = numbers(node, "strides")
-            bent = len(inputs) > 3
-            out = name + "/bias" if bent else name
-            built.append(helper.make_node("Conv", takes, [out], strides=steps, group=groups, auto_pad=padding))
-            if bent:
-                slope = constant(inputs[3], constants[inputs[3]].reshape(-1, 1, 1))
-                built.append(helper.make_node("PRelu", [out, slope], [name]))
-        elif operator == "Prelu":
-            slope = constant(inputs[1], constants[inputs[1]].reshape(-1, 1, 1))
-            built.append(helper.make_node("PRelu", [inputs[0], slope], [name]))
-        elif operator == "AddV2":
-            built.append(helper.make_node("Add", inputs, [name]))
-        elif operator == "MaxPool":
-            side, steps = numbers(node, "ksize"), numbers(node, "strides")
-            built.append(helper.make_node("MaxPool", inputs, [name], kernel_shape=side, strides=steps))
-        elif operator == "Pad":
-            before, after = constants[inputs[1]].reshape(4, 2)[3]
-            pads = constant(inputs[1], np.array([0, before, 0, 0, 0, after, 0, 0], np.int64))
-            built.append(helper.make_node("Pad", [inputs[0], pads], [name]))
-        elif operator == "Reshape" and "output_mesh" in name:
-            # Channels last, as the points were laid out; the map is 1 x 1 by then.
-            built.append(helper.make_node("Transpose", [inputs[0]], [name + "/last"], perm=[0, 2, 3, 1]))
-            built.append(helper.make_node("Reshape", [name + "/last", "rows"], ["mesh"]))
-        elif operator not in ("Reshape", "Sigmoid", "Identity"):
-            raise ValueError(f"{path.name}: cannot convert the operator {operator}")
+        if not built.take(node):
+            raise ValueError(f"{path.name}: cannot convert the operator {node['op']}")
     graph = helper.make_graph(
-        built,
+        built.nodes,
         path.stem,
         [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", SIDE, SIDE, 3])],
         [helper.make_tensor_value_info("mesh", TensorProto.FLOAT, ["n", 3 * POINTS])],
-        [numpy_helper.from_array(value, name) for name, value in initializers.items()],
+        [numpy_helper.from_array(value, name) for name, value in built.initializers.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
     onnx.checker.check_model(model, full_check=True)
