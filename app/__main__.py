@@ -16,7 +16,8 @@ from app import __version__, keys, settings
 from app.batch.command import add_command as add_augment
 from app.errors import CannotStart, KeysInvalid
 from app.http import reference, server
-from app.main import create_app
+from app.main import check, create_app
+from app.ops.detect import add_command as add_detect
 from app.ops.doctor import doctor
 from app.ops.listen import explained, listening
 from app.runtime.manifest import read_manifest
@@ -78,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     key.set_defaults(run=make_key)
     _add_json(key)
     add_augment(commands)
+    add_detect(commands)
     return parser
 
 
@@ -93,6 +95,7 @@ def serve(**options: str | None) -> int:
     try:
         chosen = Settings()
         read_manifest(chosen.models)
+        check(chosen)
         listener = listening(chosen.host, chosen.port)
     except ValidationError as error:
         return _refuse(*(_as_option(sentence, given) for sentence in settings.sentences(error)))

@@ -10,7 +10,7 @@
     ├── Unavailable             the same again, later, may do
     │   └── NotReady, Overloaded, DeadlineExceeded, ComputationFailed, JobsFull, TooManyJobs
     └── CannotStart             the operator has something to put right
-        ├── ModelsInvalid, ProviderUnavailable, KeysInvalid
+        ├── ModelsInvalid, ProviderUnavailable, KeysInvalid, CredentialsInvalid
         └── SourceUnreadable, CannotRun, CannotListen
 
 The message is a sentence that says what to do. `app.http.problems` has the table of what HTTP makes of them.
@@ -135,6 +135,13 @@ class KeysInvalid(CannotStart, ValueError):
     """A list of keys cannot be used; the message says where, and never quotes it: it might hold a key.
 
     A ValueError too, so that settings are refused for it like for any other value.
+    """
+
+
+class CredentialsInvalid(CannotStart, ValueError):
+    """A certificate chain, its key or the key of a mark cannot be used; the message never quotes a key.
+
+    A ValueError too, for the same reason.
     """
 
 

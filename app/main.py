@@ -13,6 +13,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from app import __version__
 from app.batch.jobs import Jobs
 from app.batch.worker import Worker
+from app.core.origin import Origin
 from app.core.service import Service
 from app.http import access, openapi, problems
 from app.http.inference_protocol import ProtocolErrors
@@ -33,8 +34,8 @@ DESCRIPTION = """\
 Takes a face photograph and returns synthetic faces that resemble it, each with the control vector that made it and the
 similarity that a face recogniser gives it: for people who train, test and harden face recognition.
 
-Every image that leaves says in its metadata that it is synthetic. Nothing that is sent is logged, and nothing is stored
-but the photographs of a job until they are used.
+Every image that leaves says in metadata and pixels that it is synthetic. Nothing that is sent is logged, and nothing is
+stored but the photographs of a job until they are used.
 Errors are problem details (RFC 9457) with a stable `type`.
 """
 
@@ -106,6 +107,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     if settings.tracing:
         app.add_middleware(Traced)
     return app
+
+
+def check(settings: Settings) -> None:
+    """Try the keys and certificates that the settings name, so that it is told before anything is served.
+
+    Raises:
+        CredentialsInvalid: one cannot be used.
+    """
+    Origin(settings)
 
 
 def serving() -> FastAPI:

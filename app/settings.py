@@ -92,6 +92,27 @@ class Settings(BaseSettings):
     mark: bool = False
     """Draw a visible "AI" mark into the corner of every image, besides its metadata."""
 
+    metadata: bool = True
+    """Say in the metadata of every image what drew it: IPTC digital source type in XMP, and a Software tag."""
+
+    watermark: bool = True
+    """Lay an imperceptible mark into the pixels of every image, with the model's version and `installation`."""
+
+    watermark_key_file: Path | None = None
+    """File with a secret key of at least 16 characters for that mark; without it the open build's, which is public."""
+
+    installation: int = Field(0, ge=0, le=65535)
+    """Number that the mark tells of this installation; 0 says nothing."""
+
+    c2pa_certificates: Path | None = None
+    """Certificate chain in PEM, the signer's first, to sign every image with (needs the extra `c2pa`); off without."""
+
+    c2pa_key: Path | None = None
+    """File with the private key of the first certificate, in PEM without a password."""
+
+    c2pa_trust: Path | None = None
+    """Root certificates in PEM, besides those of `c2pa_certificates`, whose signatures `/v1/detect` calls trusted."""
+
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Origins whose web pages may call the service, comma-separated, or `*`; none by default."""
 
@@ -187,6 +208,7 @@ class Settings(BaseSettings):
         self._check_keys()
         self._check_rate_limit()
         self._check_webhooks()
+        self._check_credentials()
         if self.tracing and not tracing.available():
             raise ValueError("tracing needs OpenTelemetry: pip install 'lookalike[otel]'")
         return self
@@ -216,6 +238,12 @@ class Settings(BaseSettings):
                 raise ValueError(f"webhook_origins: {origin} must begin with https://, unless webhook_private is set")
         if len(signing_key(self.webhook_secret.get_secret_value())) < 24:
             raise ValueError("webhook_secret must be whsec_ and at least 24 bytes in base64, to sign webhooks with")
+
+    def _check_credentials(self) -> None:
+        if bool(self.c2pa_certificates) != bool(self.c2pa_key):
+            raise ValueError("c2pa_certificates and c2pa_key go together: set both, or neither")
+        if (self.c2pa_certificates or self.c2pa_trust) and importlib.util.find_spec("c2pa") is None:
+            raise ValueError("content credentials need a library: pip install 'lookalike[c2pa]'")
 
     def _check_rate_limit(self) -> None:
         shared = not self.rate_store.startswith("memory:")

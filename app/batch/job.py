@@ -13,6 +13,7 @@ from app.batch.archives import Photograph
 from app.batch.layout import Layout
 from app.core.formats import readable
 from app.core.models import decoder_role
+from app.core.origin import asked_of
 from app.core.parameters import MAX_VARIANTS, VariantsParameters
 from app.core.service import Service
 from app.errors import BandEmpty, ComputationFailed, DeadlineExceeded, PhotographUnusable, Refused
@@ -56,6 +57,7 @@ class Job:
             "layout": self.layout.kind,
             "labels": self.layout.labels,
             "mark": self.settings.mark,
+            "origin": asked_of(self.settings),
             "search_rounds": self.settings.search_rounds,
             "min_eye_distance": self.settings.min_eye_distance,
         }

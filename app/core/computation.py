@@ -16,6 +16,7 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from app.core.models import Engine
+from app.core.origin import Origin
 from app.errors import DeadlineExceeded
 from app.runtime.sessions import cores
 from app.settings import Settings
@@ -57,6 +58,7 @@ class Computation:
         settings: limits, and whether images are marked.
         metrics: where it counts.
         threads: for pictures.
+        origin: marks what leaves.
         deadline: when it is given up, by the event loop's clock.
     """
 
@@ -64,6 +66,7 @@ class Computation:
     settings: Settings
     metrics: Metrics
     threads: ImageThreads
+    origin: Origin
     deadline: float
 
     async def in_thread(self, work: Callable[[], T]) -> T:
@@ -86,6 +89,7 @@ class Computation:
             "use": type(parameters).__name__,
             "parameters": parameters.model_dump(mode="json"),
             "mark": self.settings.mark,
+            "origin": self.origin.asked,
             "photos": photos,
         }
         return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()[:32]

@@ -141,29 +141,30 @@ def _with_its_end(data: bytes) -> bytes | None:
     return data + b"\xff\xd9" if first == second else None
 
 
-def write_image(pixels: Bytes, form: Format, quality: int, provenance: Provenance, mark: bool = False) -> bytes:
+def write_image(pixels: Bytes, form: Format, quality: int, provenance: Provenance | None, mark: bool = False) -> bytes:
     """Encode pixels [h, w, 3] uint8 with their provenance in XMP and a Software tag; equal arguments, equal bytes.
 
     Args:
         pixels: the image.
         form: file format.
         quality: 1..100 for JPEG and WebP (100: WebP without loss); PNG has no loss and ignores it.
-        provenance: what the metadata says.
+        provenance: what the metadata says; None for none.
         mark: draw a visible "AI" into the lower right corner.
     """
     image = Image.fromarray(pixels)
     if mark:
         _draw_mark(image)
-    xmp = provenance.xmp()
+    xmp = provenance.xmp() if provenance else b""
     output = io.BytesIO()
     if form == "png":
         text = PngImagePlugin.PngInfo()
-        text.add_itxt("XML:com.adobe.xmp", xmp.decode())
-        text.add_text("Software", provenance.software)
+        if provenance:
+            text.add_itxt("XML:com.adobe.xmp", xmp.decode())
+            text.add_text("Software", provenance.software)
         # Level 1 is three times as fast as the default, for files a few percent larger.
         image.save(output, "PNG", pnginfo=text, compress_level=1)
         return output.getvalue()
-    exif = _exif(provenance.software, form)
+    exif = _exif(provenance.software, form) if provenance else b""
     if form == "jpeg":
         image.save(output, "JPEG", quality=quality, subsampling=0 if quality >= 90 else 2, xmp=xmp, exif=exif)
     else:

@@ -189,6 +189,10 @@ class CompareParameters(PhotographParameters):
     """Which face of the probe."""
 
 
+class DetectParameters(_Parameters):
+    """Parameters of `/v1/detect`: there are none, and any that is given is refused."""
+
+
 class RenderRequest(SamplingParameters):
     """An identity, and which variants of it to draw."""
 

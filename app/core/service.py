@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -18,6 +19,7 @@ from app.core.computation import Computation, ImageThreads
 from app.core.faces import similarity
 from app.core.generate import CONTROL_SIZE
 from app.core.models import Engine, ModelsInForce
+from app.core.origin import Examination, Origin
 from app.core.parameters import (
     CompareParameters,
     IdentitiesParameters,
@@ -61,6 +63,10 @@ class Service:
     Attributes:
         gate: images that are waited for.
         threads: where pictures are read and written.
+        origin: the layers that say where a picture comes from.
+
+    Raises:
+        CredentialsInvalid: a key or a certificate that the settings name cannot be used.
     """
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
@@ -68,6 +74,7 @@ class Service:
         self.metrics = metrics
         self.gate = Gate(settings.queue_images)
         self.threads = ImageThreads(settings)
+        self.origin = Origin(settings)
         self._models = ModelsInForce(settings, metrics)
         self._self_test = SelfTest(self._try_out)
 
@@ -198,6 +205,19 @@ class Service:
         answer = computation.answer_id(parameters, first.photo, second.photo)
         return Comparison(answer, computation.engine, score, first, second)
 
+    async def detect(self, picture: bytes) -> tuple[Engine, Examination]:
+        """Which marks of origin a picture carries.
+
+        Raises:
+            NotAnImage, TooManyPixels: there is nothing to look at.
+            Overloaded, DeadlineExceeded: the service could not.
+        """
+        computation = self._begin()
+        engine, manifest = computation.engine, computation.engine.manifest
+        with self.gate.hold(1), computation.stage("examine"):
+            look = partial(self.origin.examine, picture, engine.detector, (manifest.name, manifest.version))
+            return engine, await computation.in_thread(look)
+
     def control_index(self, control: int | str) -> int:
         """The index of a control that was given by index or by name.
 
@@ -214,7 +234,7 @@ class Service:
     def _begin(self) -> Computation:
         """What a request that begins now computes with."""
         deadline = asyncio.get_running_loop().time() + self.settings.deadline
-        return Computation(self.engine, self.settings, self.metrics, self.threads, deadline)
+        return Computation(self.engine, self.settings, self.metrics, self.threads, self.origin, deadline)
 
 
 async def _named(name: str, subject: Awaitable[Subject]) -> Subject:

@@ -16,7 +16,6 @@ from app.core.colour import desaturated
 from app.core.computation import Computation
 from app.core.faces import Bytes, Floats, similarity
 from app.core.generate import floats, sample_controls, sweep_controls
-from app.core.images import contact_sheet, write_image
 from app.core.models import Engine
 from app.core.parameters import PictureParameters, SamplingParameters, SweepParameters
 from app.core.provenance import Provenance
@@ -120,9 +119,14 @@ class Variants:
         variants = [variant async for batch in self.batches() for variant in batch]
         if not variants:
             return [], None
-        pixels = contact_sheet([variant.pixels for variant in variants], columns)
-        (data,) = await self.in_thread(partial(self._write, [pixels]))
-        return variants, data
+        faces, picture = [variant.pixels for variant in variants], self._picture
+
+        def write() -> bytes:
+            with self.computation.stage("write"):
+                origin, form, quality = self.computation.origin, picture.format, picture.quality
+                return origin.sheet(faces, columns, form, quality, self.provenance)
+
+        return variants, await self.in_thread(write)
 
     async def in_thread(self, work: Callable[[], T]) -> T:
         """Do something with the variants in the image threads, within the request's deadline."""
@@ -133,9 +137,9 @@ class Variants:
         return list(zip(batch, files, strict=True))
 
     def _write(self, images: list[Bytes]) -> list[bytes]:
-        picture, mark = self._picture, self.computation.settings.mark
+        picture = self._picture
         with self.computation.stage("write"):
-            return [write_image(pixels, picture.format, picture.quality, self.provenance, mark) for pixels in images]
+            return self.computation.origin.files(images, picture.format, picture.quality, self.provenance)
 
     def _drawn(self) -> AsyncIterator[tuple[list[list[float]], Bytes, Floats]]:
         """Controls, images and embeddings as they are decoded; of a search only the hits."""

@@ -10,7 +10,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from app.core.generate import CONTROL_SIZE, IDENTITY_SIZE
-from app.http import schemas
+from app.core.provenance import SYNTHETIC
+from app.http import origin, schemas
 
 Example = Any
 
@@ -89,6 +90,7 @@ FORMS: dict[str, Example] = {
     "POST /v1/identities": {"image": "(the file)"},
     "POST /v1/compare": {"reference": "(a file)", "probe": "(another file)"},
     "POST /v1/jobs": {"archive": "(the file)"},
+    "POST /v1/detect": {"image": "(the file)"},
 }
 """Forms by operation; a file stands as a word."""
 
@@ -97,6 +99,7 @@ BODIES: dict[str, Example] = {
     "POST /v1/sweep": {"image": DRAWN, "control": 0, "steps": 5},
     "POST /v1/identities": {"image": DRAWN, "face": "all"},
     "POST /v1/compare": {"reference": DRAWN, "probe": DRAWN},
+    "POST /v1/detect": {"image": DRAWN},
     "POST /v1/render": {"identity": IDENTITY, "controls": [[0.0] * CONTROL_SIZE, CONTROL], "format": "png"},
 }
 """JSON bodies by operation."""
@@ -121,6 +124,51 @@ ANSWERS: dict[str, BaseModel] = {
         ],
         reference=FACE,
         probe=FACE,
+    ),
+    "POST /v1/detect": origin.DetectAnswer(
+        model=MODEL,
+        verdict="drawn-by-this-model",
+        statement="The mark in the pixels says that version 0.1.0 of the model drew it here.",
+        width=128,
+        height=128,
+        faces=1,
+        layers=origin.OriginLayers(
+            metadata=origin.MetadataLayer(
+                present=True,
+                digital_source_type=SYNTHETIC,
+                system=MODEL.name,
+                version=MODEL.version,
+                software=f"{MODEL.name} {MODEL.version}",
+                document=ANSWER_ID,
+            ),
+            credentials=origin.CredentialsLayer(
+                present=False,
+                valid=False,
+                state="absent",
+                why=[],
+                generator="",
+                version="",
+                digital_source_type="",
+                when="",
+                signer="",
+            ),
+            pixels=origin.PixelsLayer(
+                present=True,
+                score=26.12,
+                threshold=10.21,
+                false_alarm_rate=1e-6,
+                marks=[
+                    origin.PixelMark(
+                        score=26.12,
+                        version=MODEL.version,
+                        installation=0,
+                        ours=True,
+                        mirrored=False,
+                        frame=[(0, 0), (128, 0), (128, 128), (0, 128)],
+                    )
+                ],
+            ),
+        ),
     ),
     "POST /v1/jobs": NEW_JOB,
     "GET /v1/jobs": schemas.JobsAnswer(jobs=[JOB]),

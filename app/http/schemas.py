@@ -11,18 +11,20 @@ from app.core.parameters import Control, Identity
 from app.core.quality import Component
 
 
-class _Answer(BaseModel):
+class Answer(BaseModel):
+    """What all of them are."""
+
     model_config = ConfigDict(use_attribute_docstrings=True)
 
 
-class ModelName(_Answer):
+class ModelName(Answer):
     """The model that answered."""
 
     name: str
     version: str
 
 
-class ReloadAnswer(_Answer):
+class ReloadAnswer(Answer):
     """What came of a reload."""
 
     model: ModelName
@@ -38,7 +40,7 @@ class ReloadAnswer(_Answer):
 Point = tuple[float, float]
 
 
-class Landmarks(_Answer):
+class Landmarks(Answer):
     """Points of a face in pixels of the photograph as a viewer shows it; right is the person's right."""
 
     right_eye: Point
@@ -49,7 +51,7 @@ class Landmarks(_Answer):
     left_ear: Point
 
 
-class Doubt(_Answer):
+class Doubt(Answer):
     """One reason why look-alikes may not be like the photograph."""
 
     component: Component
@@ -58,7 +60,7 @@ class Doubt(_Answer):
     detail: str
 
 
-class Quality(_Answer):
+class Quality(Answer):
     """What was measured of a face."""
 
     head_pose_yaw: float
@@ -77,7 +79,7 @@ class Quality(_Answer):
     """What is wrong with it; empty for a good photograph."""
 
 
-class FoundFace(_Answer):
+class FoundFace(Answer):
     """A face, and where it was found."""
 
     box: tuple[float, float, float, float]
@@ -114,7 +116,7 @@ class IdentityFace(Source):
     """Its place in the order by size, largest first."""
 
 
-class Variant(_Answer):
+class Variant(Answer):
     """One synthetic face."""
 
     index: int
@@ -134,7 +136,7 @@ class Variant(_Answer):
     """The image file in standard base64."""
 
 
-class Search(_Answer):
+class Search(Answer):
     """How a search for a similarity band went."""
 
     similarity_min: float
@@ -150,7 +152,7 @@ class Search(_Answer):
     """Images that were drawn to find them."""
 
 
-class RenderAnswer(_Answer):
+class RenderAnswer(Answer):
     """Variants of an identity."""
 
     id: str
@@ -177,7 +179,7 @@ class VariantsAnswer(RenderAnswer):
     source: Source
 
 
-class SweepAnswer(_Answer):
+class SweepAnswer(Answer):
     """Variants along one control."""
 
     id: str
@@ -195,7 +197,7 @@ class SweepAnswer(_Answer):
     variants: list[Variant]
 
 
-class IdentitiesAnswer(_Answer):
+class IdentitiesAnswer(Answer):
     """The faces of a photograph."""
 
     id: str
@@ -212,7 +214,7 @@ class IdentitiesAnswer(_Answer):
     faces: list[IdentityFace]
 
 
-class Verdict(_Answer):
+class Verdict(Answer):
     """A decision at one false match rate."""
 
     fmr: float
@@ -222,7 +224,7 @@ class Verdict(_Answer):
     match: bool
 
 
-class CompareAnswer(_Answer):
+class CompareAnswer(Answer):
     """How alike two faces are."""
 
     id: str
@@ -238,7 +240,7 @@ class CompareAnswer(_Answer):
     probe: FoundFace
 
 
-class ControlCard(_Answer):
+class ControlCard(Answer):
     """One control, and what moving it was measured to do."""
 
     index: int
@@ -257,14 +259,14 @@ class ControlCard(_Answer):
     """What the effect is measured in, like `years`; null where it is not said."""
 
 
-class NetworkCard(_Answer):
+class NetworkCard(Answer):
     """One network of the model."""
 
     file: str
     sha256: str
 
 
-class ModelAnswer(_Answer):
+class ModelAnswer(Answer):
     """The model in force."""
 
     name: str
@@ -306,14 +308,14 @@ class ModelAnswer(_Answer):
     """The model card, in Markdown."""
 
 
-class ParameterProblem(_Answer):
+class ParameterProblem(Answer):
     """What is wrong with one parameter."""
 
     name: str
     message: str
 
 
-class Problem(_Answer):
+class Problem(Answer):
     """An error (RFC 9457)."""
 
     type: str
@@ -331,13 +333,13 @@ class Problem(_Answer):
     """The parameters in question, where it is about parameters."""
 
 
-class Health(_Answer):
+class Health(Answer):
     """Answer of the health checks."""
 
     status: str
 
 
-class JobWebhook(_Answer):
+class JobWebhook(Answer):
     """Who is told that a job has ended."""
 
     url: str
@@ -347,7 +349,7 @@ class JobWebhook(_Answer):
     """How often it was tried."""
 
 
-class JobAnswer(_Answer):
+class JobAnswer(Answer):
     """A job, and how far it is."""
 
     id: str
@@ -391,7 +393,7 @@ class JobAnswer(_Answer):
     """Address of the result, once there is one."""
 
 
-class JobsAnswer(_Answer):
+class JobsAnswer(Answer):
     """The jobs of a key, the latest first."""
 
     jobs: list[JobAnswer]

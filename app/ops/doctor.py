@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import ipaddress
 import json
 import os
@@ -21,9 +22,11 @@ from limits.storage import storage_from_string
 from pydantic import ValidationError
 
 from app import __version__, settings
+from app.core.credentials import SOON
 from app.core.generate import CONTROL_SIZE, IDENTITY_SIZE
 from app.core.models import CPU_BATCHES, GPU_BATCHES, Engine
-from app.errors import ModelsInvalid, ProviderUnavailable
+from app.core.origin import Origin
+from app.errors import CredentialsInvalid, ModelsInvalid, ProviderUnavailable
 from app.keys import Keyring
 from app.runtime.manifest import Manifest, parse_manifest, verify_file
 from app.runtime.sessions import cores
@@ -110,6 +113,7 @@ def examine() -> Report:
     _provider(report, chosen, manifest)
     _limits(report, chosen)
     _access(report, chosen)
+    origin(report, chosen)
     return report
 
 
@@ -267,6 +271,32 @@ def _access(report: Report, chosen: Settings) -> None:
         if not reached:
             hint = "Check LOOKALIKE_RATE_STORE; until then each process counts on its own"
             report.wrong.append((f"The store of rate limits at {place} does not answer", hint))
+
+
+def origin(report: Report, chosen: Settings) -> None:
+    """The layers that say where pictures come from."""
+    layers = {"metadata": chosen.metadata, "mark in the pixels": chosen.watermark}
+    for name, on in layers.items():
+        report.show("origin", name, "on" if on else "OFF")
+        if not on:
+            hint = "Without it, whoever runs the service sees to it that its pictures are marked (AI Act, article 50)"
+            report.notes.append((f"Pictures leave without the layer: {name}", hint))
+    report.show("origin", "installation", chosen.installation or "0: says nothing")
+    report.show("origin", "key of the mark", chosen.watermark_key_file or "the open build's, known to everybody")
+    try:
+        signer = Origin(chosen).signer
+    except CredentialsInvalid as error:
+        report.show("origin", "content credentials", "CANNOT be signed")
+        report.wrong.append((str(error), "Correct the LOOKALIKE_C2PA_ or LOOKALIKE_WATERMARK_KEY_FILE variables"))
+        return
+    if signer is None:
+        report.show("origin", "content credentials", "none: no certificate is given")
+        return
+    pair, left = signer.pair, signer.pair.until - datetime.datetime.now(datetime.UTC)
+    report.show("origin", "content credentials", f"signed as {pair.subject}, {pair.algorithm}")
+    report.show("origin", "certificate runs out", f"{pair.until:%Y-%m-%d}, in {left.days} days")
+    if left < SOON:
+        report.notes.append((f"The certificate of content credentials runs out in {left.days} days", "Renew it"))
 
 
 def _local(host: str) -> bool:

@@ -2,6 +2,7 @@
 
 from app.http.routes import (
     compare,
+    detect,
     docs,
     health,
     identities,
@@ -21,6 +22,7 @@ ROUTERS = (
     sweep.router,
     identities.router,
     compare.router,
+    detect.router,
     jobs.router,
     model.router,
     reload.router,

@@ -246,7 +246,8 @@ async def get_model_ready(request: Request, service: Service, readiness: Readine
 async def infer_model(request: Request, service: Service, charge: Charge) -> Response:
     """Run a network on 1 to 64 rows. Tensors travel as JSON, or after it as raw little-endian bytes.
 
-    Rows of many requests share batches, those of the other addresses included.
+    Rows of many requests share batches, those of the other addresses included. Images that leave as tensors carry no
+    mark of their origin: whoever makes pictures of them marks those.
     """
     name = _name(request, service)
     refuse_if_full(service.gate)
