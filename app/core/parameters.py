@@ -149,7 +149,7 @@ class PhotographParameters(_Parameters):
 
     unlike: Literal["refuse", "answer"] = "refuse"
     """What becomes of a face that is unlike the photograph of one, as a drawing is: refused, or answered with a word on
-    it in its quality."""
+    it in its `face_quality`."""
 
 
 class VariantsParameters(SamplingParameters, PhotographParameters):

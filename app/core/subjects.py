@@ -18,6 +18,7 @@ from app.core.parameters import PhotographParameters
 from app.core.quality import Probe, judge, pose_of, probe_for
 from app.core.subject import Subject, Subjects
 from app.errors import FaceTooSmall, HeadTurned, NoFace, PhotographUnusable, UnlikeAFace
+from app.runtime.manifest import Manifest
 
 TURNS = (90, 180, 270)
 """Degrees clockwise by which a photograph is turned where no upright face is in it as it was sent."""
@@ -56,7 +57,7 @@ async def find_subjects(
         assert failure is not None  # noqa: S101 - one of the two there is
         raise failure
     if how.unlike == "refuse" and probe:
-        best = _without_unlike(best, probe)
+        best = _without_unlike(computation.engine.manifest, best, probe)
     return await _judged(computation, best, redraw)
 
 
@@ -140,7 +141,7 @@ async def _turned(
     return best if choice == "largest" else await _encoded(computation, photo, choice, turn)
 
 
-def _without_unlike(subjects: Subjects, probe: Probe) -> Subjects:
+def _without_unlike(manifest: Manifest, subjects: Subjects, probe: Probe) -> Subjects:
     """Those that are like a face.
 
     Raises:
@@ -148,11 +149,13 @@ def _without_unlike(subjects: Subjects, probe: Probe) -> Subjects:
     """
     alike = [subject for subject in subjects.chosen if probe(subject.embedding) >= probe.floor]
     if not alike:
-        pose = subjects.chosen[0].pose
-        turned = "" if pose.upright else " Its eyes, nose and mouth do not lie as those of an upright face do."
+        first = subjects.chosen[0]
+        doubts = judge(manifest, first.pose, first.frame, first.embedding, None, None).doubts
+        why = " ".join(doubt.detail for doubt in doubts if doubt.component != "face-likeness")
         raise UnlikeAFace(
-            f"What was found is unlike the photograph of an upright face.{turned} Send a photograph, no drawing and no "
-            "negative, in which the face is upright and uncovered; or say unlike=answer to have it redrawn as it is."
+            f"What was found is unlike the photograph of an upright face. {why + ' ' if why else ''}"
+            "Send a photograph, no drawing and no negative, in which the face is sharp, upright and uncovered; "
+            "or say unlike=answer to have it redrawn as it is."
         )
     return Subjects(alike, subjects.found)
 

@@ -154,7 +154,7 @@ def found(subject: Subject) -> dict[str, Any]:
         "landmarks": schemas.Landmarks(**dict(zip(POINTS, points, strict=True))),
         "detection_score": round(face.score, 4),
         "rotation": subject.rotation,
-        "quality": schemas.Quality(
+        "face_quality": schemas.Quality(
             head_pose_yaw=round(measured.pose.yaw, 1),
             head_pose_roll=round(measured.pose.roll, 1),
             inter_eye_distance=round(measured.pose.eye_distance, 1),

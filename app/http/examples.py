@@ -42,7 +42,7 @@ QUALITY = schemas.Quality(
     doubts=[],
 )
 FACE = schemas.FoundFace(
-    box=(176.4, 66.2, 274.8, 164.6), landmarks=LANDMARKS, detection_score=0.97, rotation=0, quality=QUALITY
+    box=(176.4, 66.2, 274.8, 164.6), landmarks=LANDMARKS, detection_score=0.97, rotation=0, face_quality=QUALITY
 )
 SOURCE = schemas.Source(**FACE.model_dump(), identity=IDENTITY, reference=REFERENCE, grey=False)
 VARIANT = schemas.Variant(

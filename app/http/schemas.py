@@ -93,7 +93,7 @@ class FoundFace(Answer):
     rotation: Literal[0, 90, 180, 270]
     """Degrees by which the photograph was turned clockwise for the face to be upright."""
 
-    quality: Quality
+    face_quality: Quality
 
 
 class Source(FoundFace):

@@ -42,6 +42,7 @@ LEFT_BEHIND = {
     ],
     "docs/training-data.md": ["pairs.json", "nobody/3.zip"],
     "docs/harden.md": ["verifier.npz"],
+    "docs/quality.md": ["answer.json"],
     "docs/frigate.md": ["snapshot.jpg", "opinion.json"],
     "docs/compreface.md": ["example.json", "decoys/face/0003.jpg"],
     "docs/home-assistant.md": ["config/www/look-alikes.jpg", "config/www/verdict.json"],

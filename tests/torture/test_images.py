@@ -22,7 +22,11 @@ from tests.torture.pictures import ORIGINALS, mutated, png_bomb, scan_bomb
 SHORT = 150
 """Inputs that the fuzzer makes in a short run."""
 
-DOCUMENTED = {400: "not-an-image bad-request", 413: "too-many-pixels too-many-bytes", 422: "no-face face-too-small"}
+DOCUMENTED = {
+    400: "not-an-image bad-request",
+    413: "too-many-pixels too-many-bytes",
+    422: "no-face face-too-small head-turned unlike-a-face",
+}
 
 
 @pytest.fixture(scope="module")

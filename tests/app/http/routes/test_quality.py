@@ -66,14 +66,14 @@ def test_what_is_unlike_a_face_is_answered_on_request(client: TestClient, bust: 
     wanted = {"rotate": "none", "unlike": "answer"}
     answer = made(client, bust.rotate(180), **wanted)
     assert answer.status_code == 200, answer.text
-    quality = answer.json()["source"]["quality"]
+    quality = answer.json()["source"]["face_quality"]
     assert quality["doubts"][0]["component"] == "face-likeness"
     assert "face-likeness" in answer.headers["X-Lookalike-Doubts"]
 
 
 def test_a_good_photograph_leaves_no_doubt(client: TestClient, bust: Image.Image) -> None:
     answer = made(client, bust)
-    quality = answer.json()["source"]["quality"]
+    quality = answer.json()["source"]["face_quality"]
     assert quality["doubts"] == []
     assert "X-Lookalike-Doubts" not in answer.headers
     assert quality["fidelity"] == pytest.approx(answer.json()["variants"][0]["similarity"], abs=0.02)
@@ -92,7 +92,7 @@ def test_the_reason_is_named(client: TestClient, bust: Image.Image, reason: str)
     else:
         ImageDraw.Draw(spoilt).rectangle([118, 128, 178, 190], fill=(150, 190, 210))
     answer = made(client, spoilt, unlike="answer")
-    doubts = {doubt["component"]: doubt["detail"] for doubt in answer.json()["source"]["quality"]["doubts"]}
+    doubts = {doubt["component"]: doubt["detail"] for doubt in answer.json()["source"]["face_quality"]["doubts"]}
     assert reason in doubts
     assert doubts[reason].endswith((".", "?"))
 
@@ -101,12 +101,12 @@ def test_identities_and_comparisons_are_judged_too(client: TestClient, bust: Ima
     lying = encoded(bust.rotate(180), quality=95)
     (face,) = client.post("/v1/identities", files={"image": lying}).json()["faces"]
     assert face["rotation"] == 180
-    assert face["quality"]["fidelity"] > 0.5
+    assert face["face_quality"]["fidelity"] > 0.5
     upright = encoded(bust, quality=95)
     compared = client.post("/v1/compare", files={"reference": upright, "probe": lying}).json()
     assert compared["similarity"] > 0.9
     assert (compared["reference"]["rotation"], compared["probe"]["rotation"]) == (0, 180)
-    assert compared["probe"]["quality"]["fidelity"] is None
+    assert compared["probe"]["face_quality"]["fidelity"] is None
     negative = encoded(ImageOps.invert(bust), quality=95)
     problem = client.post("/v1/compare", files={"reference": upright, "probe": negative}).json()
     assert problem["detail"].startswith("The probe: ")
@@ -120,3 +120,16 @@ def test_a_profile_is_told_of_its_pose(client: TestClient, bust: Image.Image) ->
     answer = made(client, canvas, unlike="answer")
     if answer.status_code == 422:
         assert "Send a larger" not in answer.json()["detail"]
+
+
+def test_a_refusal_names_the_reason(client: TestClient, bust: Image.Image) -> None:
+    answer = made(client, bust.filter(ImageFilter.GaussianBlur(6)))
+    assert answer.json()["type"] == "urn:lookalike:problem:unlike-a-face"
+    assert "blurred" in answer.json()["detail"]
+
+
+def test_what_a_source_says_of_itself_can_be_sent_back(client: TestClient, bust: Image.Image) -> None:
+    """No member of a source means something else to `/v1/render`."""
+    schema = client.get("/openapi.json").json()["components"]["schemas"]
+    common = set(schema["Source"]["properties"]) & set(schema["RenderRequest"]["properties"])
+    assert common == {"identity", "reference"}
