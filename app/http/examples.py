@@ -190,7 +190,7 @@ DETAILS: dict[str, str] = {
     "too-many-pixels": "The picture has 30000 x 30000 pixels; at most 40000000 are accepted.",
     "unsupported-media-type": "text/plain is not taken here. Send multipart/form-data with the file field 'image'.",
     "invalid-parameters": "count: must be less than or equal to 64",
-    "no-face": "No face was found. Send a photograph in which a face is visible, upright and well lit.",
+    "no-face": "No face was found. Send a photograph in which a face is visible and well lit.",
     "face-not-found": "Face 3 was asked for; the last in this photograph is 1, the largest is 0.",
     "face-too-small": "The eyes are 9 pixels apart; at least 16 are needed. Send a larger or closer photograph.",
     "unknown-control": "There is no control 'hair'; there are age, skin tone, and eight more.",
