@@ -20,7 +20,6 @@ from model_export.networks.landmarks import FEATURES
 LEAST_CHANGE, LEAST_CONTROLS = 1.2, 8
 """How far a control is to move its own feature from -1 to 1, in standard deviations of people, and how many are to."""
 MOST_ELSEWHERE = 0.3
-LEAST_RANK_CORRELATION = 0.95
 LEAST_SPREAD = 0.55
 UNIT = "standard deviations of people"
 ENDS = {
@@ -76,6 +75,7 @@ def changes(sample: Sample) -> Array:
     return found.reshape(*grid.shape[:3], -1) / of_people(sample)
 
 
+@lru_cache(maxsize=1)
 def named_controls(sample: Sample) -> dict[str, Any]:
     """What each named control moves: its own feature, the one that it moves most beside it, and how steadily."""
     walked = changes(sample)

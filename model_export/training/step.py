@@ -71,7 +71,7 @@ def generator_step(run: Run, batch: Batch, dice: Dice, fade_in: float, turn: int
         measured = measure(placer, batch, drawn, dice)
         redrawing["landmarks"] = losses.landmarks(measured.redrawn, measured.source, LOST_POINT)
         if varying and config.steering:
-            wanted, counts = wanted_changes(config.steering)
+            wanted, counts = (value.to(drawn.control.device) for value in wanted_changes(config.steering))
             varying["steering"] = losses.steering(measured.change, drawn.control, wanted, counts)
 
     weights = config.loss_weights

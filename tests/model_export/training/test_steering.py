@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -120,8 +121,6 @@ def test_faces_are_drawn_by_their_weights(face_set: FaceSet) -> None:
     weights = np.zeros(len(face_set), np.float32)
     weights[:4] = 1
     weights[4] = 4
-    from dataclasses import replace
-
     batches = Batches(replace(face_set, weights=weights), 4, 0, CPU, Processes(), balanced=True)
     rows = [batches.row(index) for index in range(40 * len(face_set))]
     counts = np.bincount(rows, minlength=len(face_set))
