@@ -23,9 +23,10 @@ MAY_USE: dict[str, set[str]] = {
     "core": {"errors", "telemetry", "settings", "runtime"},
     "batch": {"errors", "telemetry", "settings", "runtime", "core", "keys"},
     "ops": {"errors", "telemetry", "settings", "runtime", "core", "keys"},
+    "audit": {"errors", "telemetry", "settings", "runtime", "core"},
     "http": {"errors", "telemetry", "settings", "runtime", "core", "keys", "batch", "ops"},
     "main": {"telemetry", "settings", "core", "http", "batch", "ops"},
-    "__main__": {"errors", "telemetry", "settings", "runtime", "keys", "http", "batch", "ops", "main"},
+    "__main__": {"errors", "telemetry", "settings", "runtime", "keys", "http", "batch", "ops", "audit", "main"},
 }
 """Each room, and the rooms that it may use; `app` itself, its version, is open to all. Lower rooms stand first."""
 
