@@ -31,7 +31,8 @@ from app.batch.job import IN_FLIGHT, Job, Made, make, read, still_to_do
 from app.batch.layout import Kind, Labels, Layout
 from app.batch.output import Output, Tally
 from app.batch.run import Engine, fill
-from app.core import controls, formats
+from app.core import formats
+from app.core.controls import numbered
 from app.core.images import Format
 from app.core.parameters import MAX_VARIANTS, VariantsParameters
 from app.errors import CannotRun, CannotStart, ModelsInvalid, UnknownControl
@@ -62,7 +63,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "--controls",
         metavar="JSON",
         help="the controls themselves instead of --count: a list of lists of numbers in -1..1, or of numbers by name "
-        """like '[{"age": 0.5}, {"age": -0.5}]'; the rest is 0""",
+        """like '[{"age": 0.5}, {"age": -0.5}]', the rest 0; '{"age": 0.5}' with --count: the rest at random""",
     )
     parser.add_argument("--face", help="which face of a photograph: largest, or 0, 1, ..., largest first (largest)")
     parser.add_argument("--seed", type=int, default=0, help="of the run; each photograph's follows from its name (0)")
@@ -146,15 +147,10 @@ def _job(seed: int, layout: Kind, labels: Labels, **options: Any) -> Job:
     """
     chosen = Settings()
     given = {name: value for name, value in options.items() if value is not None}
-    try:
-        written = json.loads(given.get("controls", ""))
-    except ValueError:
-        written = None  # validation finds the words for it
-    if isinstance(written, list) and any(isinstance(control, dict) for control in written):
-        names = [card.name for card in parse_manifest(chosen.models).controls]
-        given["controls"] = controls.vectors(written, names)
     parameters = VariantsParameters.model_validate(given)
-    return Job(chosen, parameters, seed, Layout(layout, labels, parameters.controls is not None))
+    if parameters.controls is not None:
+        parameters = numbered(parameters, parse_manifest(chosen.models).control_names)
+    return Job(chosen, parameters, seed, Layout(layout, labels, parameters.listed))
 
 
 def _summary(tally: Tally, job: Job, target: Path) -> str:

@@ -137,7 +137,7 @@ async def make(service: Service, name: str, photo: bytes | Refused, job: Job) ->
         photo: its bytes.
         job: what is asked for.
     """
-    seed = None if job.parameters.controls else seed_of(job.seed, name)
+    seed = None if job.parameters.listed else seed_of(job.seed, name)
     try:
         if isinstance(photo, Refused):
             raise photo

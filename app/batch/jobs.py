@@ -103,7 +103,7 @@ class Record(BaseModel):
 
     def job(self, settings: Settings) -> Job:
         """What it asks of every photograph."""
-        layout = Layout(self.layout, self.labels, self.parameters.controls is not None)
+        layout = Layout(self.layout, self.labels, self.parameters.listed)
         return Job(settings, self.parameters, self.seed, layout)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
 from app.core.faces import Floats
-from app.core.generate import uniform_controls
+from app.core.generate import held, uniform_controls
 
 
 class BandSearch:
@@ -24,9 +26,20 @@ class BandSearch:
         strength: radius of the cube that controls stay in, 0..1.
         low, high: the band, ends included.
         rounds: most rounds to take.
+        fixed: controls, by their places, that are the same in all, and not searched.
     """
 
-    def __init__(self, seed: int, count: int, strength: float, low: float, high: float, rounds: int) -> None:
+    def __init__(
+        self,
+        seed: int,
+        count: int,
+        strength: float,
+        low: float,
+        high: float,
+        rounds: int,
+        fixed: Mapping[int, float] | None = None,
+    ) -> None:
+        self._fixed = fixed or {}
         self._random = np.random.Generator(np.random.PCG64(seed))
         self._strength = np.float32(strength)
         self._count, self._low, self._high, self._rounds = count, low, high, rounds
@@ -43,7 +56,7 @@ class BandSearch:
         """The controls [k, 10] to try next, at most as many as are still to be found."""
         missing = self._count - self.found - len(self._paths)
         self._paths += [_Path(control, self._strength) for control in uniform_controls(self._random, missing)]
-        return np.stack([path.control for path in self._paths])
+        return held(np.stack([path.control for path in self._paths]), self._fixed)
 
     def report(self, similarities: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Take the similarities [k] of what was proposed; returns which of them [k] are inside the band."""

@@ -6,6 +6,7 @@ numbers in [-1, 1]. Control 0 is the most faithful redrawing, and the farther fr
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -108,6 +109,13 @@ def sweep_controls(control: int, steps: int) -> Floats:
 def uniform_controls(random: np.random.Generator, count: int) -> Floats:
     """Controls [count, 10], uniform in the cube [-1, 1]^10."""
     return random.uniform(-1, 1, (count, CONTROL_SIZE)).astype(np.float32)
+
+
+def held(controls: Floats, fixed: Mapping[int, float]) -> Floats:
+    """Controls [n, 10] with some, by their places, as they are fixed."""
+    for place, value in fixed.items():
+        controls[:, place] = value
+    return controls
 
 
 def floats(values: Floats) -> list[float]:

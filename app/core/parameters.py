@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PlainValidator,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
 from app.core.generate import CONTROL_SIZE, IDENTITY_SIZE
 from app.core.images import Format
@@ -16,7 +27,28 @@ MAX_VARIANTS = 64
 
 Unit = Annotated[float, Field(strict=True, ge=-1, le=1)]
 Control = Annotated[list[Unit], Field(min_length=CONTROL_SIZE, max_length=CONTROL_SIZE)]
-Controls = Annotated[list[Control], Field(min_length=1, max_length=MAX_VARIANTS)]
+
+
+def _named(value: Any) -> Any:
+    """Numbers by name; which names there are is the model's business. In one piece: what is wrong then has a name."""
+    if len(value) > CONTROL_SIZE:
+        raise ValueError(f"names more than {CONTROL_SIZE} controls")
+    for name, number in value.items():
+        if isinstance(number, bool) or not isinstance(number, int | float) or not -1 <= number <= 1:
+            raise ValueError(f"{str(name)[:64]!r} must be a number from -1 to 1")
+    return {str(name): float(number) for name, number in value.items()}
+
+
+def _written(value: Any) -> str:
+    return "names" if isinstance(value, Mapping) else "numbers"
+
+
+Named = Annotated[dict[str, float], PlainValidator(_named, json_schema_input_type=dict[str, Unit])]
+# By their look, and not a choice between types: each of those would complain for itself.
+AnyControl = Annotated[Annotated[Control, Tag("numbers")] | Annotated[Named, Tag("names")], Discriminator(_written)]
+Controls = Annotated[list[AnyControl], Field(min_length=1, max_length=MAX_VARIANTS)]
+AnyControls = Annotated[Annotated[Controls, Tag("numbers")] | Annotated[Named, Tag("names")], Discriminator(_written)]
+Written = list[float] | Mapping[str, float]
 Latent = Annotated[float, Field(strict=True, ge=-100, le=100)]
 Identity = Annotated[list[Latent], Field(min_length=IDENTITY_SIZE, max_length=IDENTITY_SIZE)]
 
@@ -77,9 +109,17 @@ def _from_json(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return json.loads(value)
+        return json.loads(value, object_pairs_hook=_each_once)
     except (ValueError, RecursionError):
-        raise ValueError("must be a JSON list of lists of numbers") from None
+        raise ValueError(
+            "must be JSON: a list of lists of numbers, or numbers by name, each once, or a list of these"
+        ) from None
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(members := dict(pairs)) < len(pairs):
+        raise ValueError
+    return members
 
 
 class _Parameters(BaseModel):
@@ -102,8 +142,10 @@ class SamplingParameters(PictureParameters):
     count: Whole = Field(8, ge=1, le=MAX_VARIANTS)
     """How many random controls."""
 
-    controls: Annotated[Controls | None, BeforeValidator(_from_json)] = None
-    """The controls themselves, instead of `count`: a JSON list of lists of 10 numbers in [-1, 1]."""
+    controls: Annotated[AnyControls | None, BeforeValidator(_from_json)] = None
+    """The controls themselves, instead of `count`: a JSON list, each a list of 10 numbers in [-1, 1] or an object of
+    numbers by name, the rest 0: `{"age": 0.5}`. One such object alone is one variant; with `count` it is what all of
+    them have, the rest drawn at random."""
 
     seed: Seed | None = None
     """Same photograph, seed, parameters and model version: same bytes. Random unless given, and returned."""
@@ -120,9 +162,20 @@ class SamplingParameters(PictureParameters):
     band: Literal["lookalike"] | None = None
     """Search inside the model's calibrated band instead of two numbers."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_object_is_a_list(cls, values: Any) -> Any:
+        """Without `count` there is nothing to draw; from here on, what stands alone goes with `count`."""
+        if not isinstance(values, dict) or values.get("count") is not None:
+            return values
+        controls = values.get("controls")
+        if isinstance(controls, str) and controls.lstrip().startswith("{"):
+            return values | {"controls": f"[{controls}]"}
+        return values | {"controls": [controls]} if isinstance(controls, Mapping) else values
+
     @model_validator(mode="after")
     def _one_way_to_choose(self) -> SamplingParameters:
-        if self.controls is not None:
+        if self.listed:
             for name in ("count", "strength", "similarity_min", "similarity_max", "band"):
                 # Generated clients send every default.
                 if getattr(self, name) != type(self).model_fields[name].default:
@@ -138,7 +191,12 @@ class SamplingParameters(PictureParameters):
     @property
     def images(self) -> int:
         """How many variants are asked for."""
-        return self.count if self.controls is None else len(self.controls)
+        return len(self.controls) if isinstance(self.controls, list) else self.count
+
+    @property
+    def listed(self) -> bool:
+        """Whether the controls are listed one by one rather than drawn at random."""
+        return isinstance(self.controls, list)
 
 
 class PhotographParameters(_Parameters):
@@ -210,5 +268,5 @@ class RenderRequest(SamplingParameters):
     @classmethod
     def _no_text(cls, value: Any) -> Any:
         if isinstance(value, str):
-            raise ValueError("must be a list of lists of numbers")
+            raise ValueError("must be a list of lists of numbers or of numbers by name, not text")
         return value

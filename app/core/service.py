@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 
 from app.core.computation import Computation, ImageThreads
+from app.core.controls import places
 from app.core.faces import similarity
 from app.core.generate import CONTROL_SIZE
 from app.core.models import Engine, ModelsInForce
@@ -31,8 +32,8 @@ from app.core.reference import Reference, read_reference
 from app.core.selftest import SelfTest
 from app.core.subject import Subject, Subjects
 from app.core.subjects import find_subject, find_subjects
-from app.core.variants import Variants, sampled, swept
-from app.errors import PhotographUnusable, UnknownControl
+from app.core.variants import Variants, planned, sampled, swept
+from app.errors import PhotographUnusable
 from app.runtime.batching import Gate
 from app.runtime.manifest import Manifest
 from app.settings import Settings
@@ -150,12 +151,14 @@ class Service:
 
         Raises:
             NotAnImage, TooManyPixels, NoFace, FaceNotFound, FaceTooSmall, HeadTurned, UnlikeAFace: it will not do.
+            UnknownControl: a control is given by a name that the model does not know.
             Overloaded, DeadlineExceeded, ComputationFailed: the service could not.
         """
         computation = self._begin()
+        plan = planned(computation, parameters)
         with self.gate.hold(parameters.images):
             subject = await find_subject(computation, photo, parameters.face, parameters)
-            yield sampled(computation, parameters, subject.identity, subject.reference, subject)
+            yield sampled(computation, plan, subject.identity, subject.reference, subject)
 
     @asynccontextmanager
     async def render(self, request: RenderRequest) -> AsyncIterator[Variants]:
@@ -165,20 +168,21 @@ class Service:
 
         Raises:
             ReferenceInvalid: what is given is none.
+            UnknownControl: a control is given by a name that the model does not know.
             Overloaded, DeadlineExceeded, ComputationFailed: the service could not.
         """
         computation = self._begin()
-        identity = np.asarray(request.identity, np.float32)
+        plan, identity = planned(computation, request), np.asarray(request.identity, np.float32)
         kept = read_reference(request.reference, computation.engine.manifest) if request.reference is not None else None
         with self.gate.hold(request.images):
             if kept:
-                yield sampled(computation, request, identity, kept)
+                yield sampled(computation, plan, identity, kept)
                 return
             with computation.stage("decode"):
                 _, embeddings = await computation.engine.decoder.run(
                     identity[None], NEUTRAL, deadline=computation.deadline
                 )
-            yield sampled(computation, request, identity, Reference(embeddings[0], grey=False), against="redrawing")
+            yield sampled(computation, plan, identity, Reference(embeddings[0], grey=False), against="redrawing")
 
     @asynccontextmanager
     async def sweep(self, photo: bytes, parameters: SweepParameters) -> AsyncIterator[Variants]:
@@ -226,10 +230,8 @@ class Service:
         """
         if isinstance(control, int):
             return control
-        names = [card.name for card in self.engine.manifest.controls]
-        if control not in names:
-            raise UnknownControl(f"There is no control {control!r}; there are {', '.join(names)}.")
-        return names.index(control)
+        (place,) = places({control: 0}, self.engine.manifest.control_names)
+        return place
 
     def _begin(self) -> Computation:
         """What a request that begins now computes with."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, TypeVar
@@ -14,8 +14,9 @@ import numpy as np
 from app.core.band import BandSearch
 from app.core.colour import desaturated
 from app.core.computation import Computation
+from app.core.controls import numbered, places, vectors
 from app.core.faces import Bytes, Floats, similarity
-from app.core.generate import floats, sample_controls, sweep_controls
+from app.core.generate import floats, held, sample_controls, sweep_controls
 from app.core.models import Engine
 from app.core.parameters import PictureParameters, SamplingParameters, SweepParameters
 from app.core.provenance import Provenance
@@ -181,50 +182,77 @@ class Variants:
                 yield [floats(control) for control in controls[hits]], images[hits], embeddings[hits]
 
 
+@dataclass(frozen=True)
+class Plan:
+    """Which variants are to be made, known before anything is computed.
+
+    Attributes:
+        parameters: what was asked for, with the seed that was taken and controls as numbers.
+        controls: to draw, [count, 10]; a search takes others.
+        band: similarities between which `in_band` is true.
+        search: for variants inside the band, where that is asked for.
+    """
+
+    parameters: SamplingParameters
+    controls: list[list[float]]
+    band: tuple[float, float]
+    search: BandSearch | None = None
+
+
+def planned(computation: Computation, parameters: SamplingParameters) -> Plan:
+    """Choose controls: those that are given, or random ones, or a search's.
+
+    Raises:
+        UnknownControl: one is given by a name that the model does not know.
+    """
+    manifest = computation.engine.manifest
+    lookalike = manifest.thresholds.lookalike_band
+    parameters = numbered(parameters, manifest.control_names)
+    if isinstance(parameters.controls, list):
+        return Plan(parameters, vectors(parameters.controls, manifest.control_names), lookalike)
+    seed = secrets.randbits(32) if parameters.seed is None else parameters.seed
+    parameters = parameters.model_copy(update={"seed": seed})
+    fixed = places(parameters.controls, manifest.control_names) if isinstance(parameters.controls, Mapping) else {}
+    controls = held(sample_controls(seed, parameters.count, parameters.strength), fixed)
+    band, search = _band(parameters) or lookalike, None
+    if band != lookalike or parameters.band:
+        rounds = computation.settings.search_rounds
+        search = BandSearch(seed, parameters.count, parameters.strength, *band, rounds, fixed)
+    return Plan(parameters, [floats(row) for row in controls], band, search)
+
+
 def sampled(
     computation: Computation,
-    parameters: SamplingParameters,
+    plan: Plan,
     identity: Floats,
     reference: Reference,
     source: Subject | None = None,
     against: Against = "photograph",
 ) -> Variants:
-    """Variants of an identity [70], under controls that are given, drawn at random, or searched for.
+    """Variants of an identity [70].
 
     Args:
         computation: of the request.
-        parameters: which controls, and how images are written.
+        plan: which controls, and how images are written.
         identity: what is redrawn.
         reference: what similarity is to, and whether that is grey.
         source: the face it comes from, where there was a photograph.
         against: what the reference is of.
     """
-    lookalike = computation.engine.manifest.thresholds.lookalike_band
-    band, seed, search = lookalike, None, None
-    if parameters.controls is not None:
-        controls = parameters.controls
-    else:
-        seed = secrets.randbits(32) if parameters.seed is None else parameters.seed
-        parameters = parameters.model_copy(update={"seed": seed})
-        controls = [floats(row) for row in sample_controls(seed, parameters.count, parameters.strength)]
-        band = _band(parameters) or lookalike
-        if band != lookalike or parameters.band:
-            rounds = computation.settings.search_rounds
-            search = BandSearch(seed, parameters.count, parameters.strength, *band, rounds)
     return Variants(
-        id=computation.answer_id(parameters, source.photo if source else ""),
+        id=computation.answer_id(plan.parameters, source.photo if source else ""),
         computation=computation,
-        seed=seed,
+        seed=None if plan.parameters.listed else plan.parameters.seed,
         source=source,
-        count=parameters.images,
-        band=band,
-        search=search,
+        count=plan.parameters.images,
+        band=plan.band,
+        search=plan.search,
         against=against,
         grey=reference.grey,
-        _picture=parameters,
+        _picture=plan.parameters,
         _identity=identity,
         _embedding=reference.embedding,
-        _controls=controls,
+        _controls=plan.controls,
     )
 
 

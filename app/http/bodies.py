@@ -269,7 +269,12 @@ def _untitled(field: dict[str, Any]) -> dict[str, Any]:
 def _as_text(field: dict[str, Any]) -> dict[str, Any]:
     """A parameter's schema as it travels in a query or form: no null, no alternatives, lists as a JSON string."""
     field = _untitled(field)
-    options = [option for option in field.get("anyOf", []) if option != {"type": "null"}]
+    options = [
+        each
+        for option in field.get("anyOf", [])
+        if option != {"type": "null"}
+        for each in option.get("oneOf", [option])
+    ]
     if len(options) == 1:
         field = {key: value for key, value in field.items() if key not in ("anyOf", "default")} | options[0]
     elif options:

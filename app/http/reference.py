@@ -167,7 +167,8 @@ def _array(schema: Json) -> str:
     size = "" if high is None and low is None else str(high) if low == high else f"{low or 0} to {high or 'any'}"
     if "prefixItems" in schema:
         return f"list of {len(schema['prefixItems'])}: {', '.join(map(_kind, schema['prefixItems']))}"
-    return f"list of {size}{': ' if size else ''}{_kind(schema.get('items', {}))}"
+    kind = _kind(schema.get("items", {}))
+    return f"list of {size}{': ' if size else ''}{f'({kind})' if ' or ' in kind else kind}"
 
 
 def _range(schema: Json) -> str:

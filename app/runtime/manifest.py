@@ -106,6 +106,11 @@ class Manifest(BaseModel):
     metrics: dict[str, Any] = {}
     training: dict[str, Any] = {}
 
+    @property
+    def control_names(self) -> list[str]:
+        """What the controls are called, in their order."""
+        return [control.name for control in self.controls]
+
     @model_validator(mode="after")
     def _consistent(self) -> Manifest:
         for role, file in NETWORKS.items():

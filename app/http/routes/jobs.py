@@ -16,13 +16,14 @@ from fastapi.responses import StreamingResponse
 
 from app.batch import jobs as batch
 from app.batch import webhooks
+from app.core.controls import numbered
 from app.core.parameters import VariantsParameters
 from app.errors import JobTooLarge
 from app.http import schemas
 from app.http.access import caller
 from app.http.archived import TAR, packed
 from app.http.bodies import FORM, Upload, documented_job, once, parse
-from app.http.dependencies import Jobs, Worker
+from app.http.dependencies import Jobs, Service, Worker
 from app.http.documentation import BINARY, errors
 from app.http.examples import REQUEST_ID
 from app.http.negotiation import JSON, ZIP, choose
@@ -83,7 +84,7 @@ PLACE: dict[str, Any] = {
     ),
     openapi_extra=documented_job(batch.JobParameters, ARCHIVES),
 )  # fmt: skip
-async def create_job(request: Request, jobs: Jobs, worker: Worker) -> Response:
+async def create_job(request: Request, service: Service, jobs: Jobs, worker: Worker) -> Response:
     """Take photographs, a zip or a tar of them or several files, and make look-alikes of each, in the background.
 
     What is made is what `python -m app augment` makes of the same files. Photographs are kept until they were used, the
@@ -95,8 +96,10 @@ async def create_job(request: Request, jobs: Jobs, worker: Worker) -> Response:
     with jobs.begun() as folder:
         sent = folder.path / "sent"
         sent.mkdir(mode=0o700)
+        names = service.engine.manifest.control_names
+        _asked(list(request.query_params.multi_items()), names)  # before gigabytes are read in vain
         files, pairs = await _received(request, sent, room, jobs.settings.jobs_photographs)
-        parameters = parse(batch.JobParameters, Upload({}, once(pairs)))
+        parameters = _asked(pairs, names)
         if parameters.webhook is not None:
             webhooks.allowed(parameters.webhook, jobs.settings)
         record = _record(request, folder.id, owner, parameters)
@@ -192,7 +195,6 @@ async def _received(
     pairs = list(request.query_params.multi_items())
     content_type = request.headers.get("content-type", "")
     media_type = content_type.partition(";")[0].strip().lower()
-    parse(batch.JobParameters, Upload({}, once(pairs)))  # before gigabytes are read in vain
     body = _within(request.stream(), room)
     if media_type == FORM:
         form = await read_form(content_type, body, FILES, folder, most)
@@ -212,6 +214,11 @@ async def _within(body: AsyncIterator[bytes], room: int) -> AsyncIterator[bytes]
         if room < 0:
             raise JobTooLarge("There is not so much room for jobs just now. Send fewer photographs at a time.")
         yield chunk
+
+
+def _asked(pairs: list[tuple[str, str]], names: list[str]) -> batch.JobParameters:
+    """The parameters, with numbers for the names of controls: the job keeps to them, whatever model comes next."""
+    return numbered(parse(batch.JobParameters, Upload({}, once(pairs))), names)
 
 
 def _sorted(files: list[SentFile]) -> batch.Sent:

@@ -312,10 +312,16 @@ def test_controls_by_number_and_by_name(folder: Path, tmp_path: Path, capsys: py
         '[{"no_such": 1}]': "--controls: There is no control 'no_such'",
         json.dumps([{name: "x"}]): "--controls",
         "[[2]]": "--controls",
-        "age": "--controls: must be a JSON list",
+        "age": "--controls: must be JSON: a list",
     }.items():
         assert main(["augment", str(folder), str(tmp_path / "new"), "--controls", wrong]) == 2
         assert sentence in capsys.readouterr().err
+    options = ["--controls", json.dumps({name: 0.5}), "--count", "2"]
+    assert main(["augment", str(folder), str(tmp_path / "random"), *options]) == 0
+    made = lines(tmp_path / "random/manifest.jsonl")
+    assert {row["control"][3] for row in made} == {0.5}
+    assert len({row["control"][0] for row in made}) == len(made)
+    assert None not in {row["seed"] for row in made}
     assert main(["augment", str(folder), str(tmp_path / "new"), "--face", "x"]) == 2
     assert "--face" in capsys.readouterr().err
     assert run(folder, tmp_path / "second", "--face", "1") == 1
