@@ -21,7 +21,7 @@ from pathlib import Path
 from app.core.generate import Generator
 from app.core.models import CPU_BATCHES
 from app.settings import Settings
-from benchmarks import inside, lag, load, servers
+from benchmarks import inside, lag, load, origin, servers
 from benchmarks.peers.pipeline import ShippedFiles
 from benchmarks.photo import portrait
 
@@ -48,6 +48,8 @@ def main() -> int:
     results: Results = defaultdict(list)
     for index in range(rounds):
         _say(f"round {index + 1} of {rounds}")
+        for layer, milliseconds in origin.costs().items():
+            results[f"{layer}, a picture|CPU ms"].append(milliseconds)
         _inside(results, seconds)
         _service(results, seconds, chosen.most if index == 0 else min(chosen.most, 512))
         _lag(results, seconds)
@@ -178,6 +180,8 @@ def table(results: Results, machine: str, rounds: int) -> str:
         label, _, unit = name.partition("|")
         if unit in ("ready s", "CPU s", "MiB", "ms per request", "lag ms"):
             lines.append(f"| {label}, {unit} | {value:.1f} |")
+        elif unit == "CPU ms":
+            lines.append(f"| {label}, {unit} | {value:.3f} |")
     return "\n".join(lines)
 
 

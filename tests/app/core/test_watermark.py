@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageEnhance, ImageOps
 from skimage import data
 
-from app.core.faces import Detector
+from app.core.faces import FRAME_POINTS, Detector, Face
 from app.core.generate import CONTROL_SIZE, IDENTITY_SIZE, Generator
 from app.core.watermark import THRESHOLD, Message, Watermark
 from app.core.watermark_search import Outcome, search
@@ -104,6 +104,16 @@ def test_it_is_found_where_no_face_is_told(marked: list[Picture]) -> None:
     width, height = marked[0].size
     eyes = marked[0].crop((0, 0, width, round(0.6 * height)))
     assert [mark.message for mark in search(eyes, [], Watermark()).found] == [MESSAGE]
+
+
+@pytest.mark.parametrize("size", [0.88, 1.15])
+def test_it_is_found_though_the_points_are_told_far_off(size: float, marked: list[Picture]) -> None:
+    """As the detector sees some drawn faces: their frame an eighth too large or too small."""
+    picture = shown(marked[0])
+    side = round(1.43 * marked[0].width)
+    points = ((FRAME_POINTS - 0.5) * size + 0.5) * side + [61, 37]
+    face = Face((61, 37, 61 + side, 37 + side), np.vstack([points, points[:2]]), 0.9)
+    assert [mark.message for mark in search(picture, [face], Watermark()).found] == [MESSAGE]
 
 
 def test_each_face_of_several_has_its_own(drawn: np.ndarray, detector: Detector) -> None:
