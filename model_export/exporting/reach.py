@@ -42,14 +42,14 @@ TYPICAL_LENGTH = (CONTROL_SIZE / 3) ** 0.5
 """Of a control vector that is uniform in the cube [-1, 1]^10: the root of its mean square."""
 LENGTHS = 1.2, 10**0.5
 """Between them a longer control vector gets a smaller gain."""
-GAINS = 0.65, 1.5
+GAINS = 0.65, 2.0
 """Least and largest gain for a direction. Beyond, more variants would not come into the band, and the controls of a
 variant could be told less well from its picture."""
 AIM = 0.57
 """Where in the band variants should lie, 0 at its lower edge and 1 at its upper one."""
 HELD_BACK = 0.1
 """Of the faces: the surrogate does not learn from them, and what it is worth is measured on them."""
-GAINS_OBSERVED = 0.6, 1.4
+GAINS_OBSERVED = 0.6, 1.8
 
 
 class Surrogate(nn.Module):

@@ -38,6 +38,8 @@ class NetworkConfig(BaseModel):
     """Width of the style vectors that steer AdaIN."""
     critic: Annotated[int, Field(ge=1)]
     """Width of each discriminator head."""
+    pixel_critic: Annotated[int, Field(ge=0)] = 0
+    """Width of one more head that sees pixels as they are; 0 for none."""
     recover: Widths
     """Channels of Q at 32, 16, 8 and 4 pixels."""
 
@@ -195,9 +197,22 @@ class Discriminator(nn.Module):
             )
             for count in channels
         )
+        if width := config.pixel_critic:
+            # Patches of a dozen pixels: frozen networks begin with a stride of two and overlook the finest patterns.
+            self.heads.append(
+                nn.Sequential(
+                    _convolution(3, width),
+                    nn.LeakyReLU(0.2),
+                    _convolution(width, 2 * width, stride=2),
+                    nn.LeakyReLU(0.2),
+                    _convolution(2 * width, 2 * width, stride=2),
+                    nn.LeakyReLU(0.2),
+                    _convolution(2 * width, 1),
+                )
+            )
 
     def forward(self, features: list[Tensor]) -> Tensor:
-        """Feature maps with entries of order 1, one [n, channels, h, w] a stage -> logits [n, stages]."""
+        """Maps with entries of order 1, [n, channels, h, w] a head, pixels the last if any -> logits [n, heads]."""
         logits = [head(value).float().mean((1, 2, 3)) for head, value in zip(self.heads, features, strict=True)]
         return torch.stack(logits, dim=1)
 

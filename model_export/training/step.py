@@ -75,8 +75,9 @@ def generator_step(run: Run, batch: Batch, dice: Dice, fade_in: float, turn: int
             varying["steering"] = losses.steering(measured.change, drawn.control, wanted, counts)
 
     weights = config.loss_weights
-    weighed = [value * weights[name] for name, value in redrawing.items()]
-    weighed += [value * weights[name] * fade_in for name, value in varying.items()]
+    # What counts nothing needs no gradient either.
+    weighed = [value * weights[name] for name, value in redrawing.items() if weights[name]]
+    weighed += [value * weights[name] * fade_in for name, value in varying.items() if weights[name]]
     networks.generator_optimiser.zero_grad(set_to_none=True)
     sum(weighed, torch.zeros((), device=batch.source.device)).backward()
     run.processes.share_gradients(networks.generator_parameters)
@@ -134,9 +135,9 @@ def varying_terms(run: Run, judges: Sequence[Judge], drawn: Drawn, views: Views)
     of_variants = [value[count:likenesses] for value in views.features]
     embeddings = {name: value[count:] for name, value in views.embeddings.items()}
     with mixed_precision(control.device):
-        taken_for_real = networks.discriminator(views.strengths)
+        taken_for_real = networks.discriminator(views.criticised)
         with torch.no_grad():
-            real = networks.discriminator(views.of_source_strengths)[drawn.shown_as]
+            real = networks.discriminator(views.of_source_criticised)[drawn.shown_as]
     change = networks.probe(of_variants) - networks.probe([value[drawn.varied] for value in views.of_redrawn])
     terms = {
         # The whole picture's statistics: features may move, and what a face is made of stays.
@@ -186,7 +187,7 @@ def code_terms(run: Run, drawn: Drawn, of_variants: list[Tensor], embedding: Ten
 def critic_step(run: Run, views: Views, *, with_penalty: bool) -> Terms:
     """One update of the discriminator, on what the generator was last seen to draw; its losses."""
     config, networks = run.config, run.networks
-    real, fake = views.of_source_strengths, [value.detach() for value in views.strengths]
+    real, fake = views.of_source_criticised, [value.detach() for value in views.criticised]
     count = len(real[0])
     # Each fake is judged beside a real face; there are more fakes than faces, so some faces serve twice.
     beside = torch.arange(len(fake[0]), device=fake[0].device) % count

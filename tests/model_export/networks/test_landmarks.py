@@ -34,13 +34,13 @@ def test_a_network_of_another_kind_is_refused() -> None:
         SmallLandmarks(recogniser)
 
 
-@pytest.fixture(scope="module")
-def dense_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Made-up weights in the format of face-api's."""
+@pytest.fixture(scope="module", params=[4, 3], ids=["usual", "tiny"])
+def dense_weights(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made-up weights in the format of face-api's: four blocks of four, or three of three in the tiny one."""
     shapes: dict[str, tuple[int, ...]] = {}
-    channels = 3
-    for block, width in enumerate((32, 64, 128, 256)):
-        for index in range(4):
+    channels, count = 3, request.param
+    for block, width in enumerate((32, 64, 128, 256)[:count]):
+        for index in range(count):
             name = f"dense{block}/conv{index}"
             if block == 0 and index == 0:
                 shapes[f"{name}/filters"] = (3, 3, 3, width)
@@ -49,7 +49,7 @@ def dense_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 shapes[f"{name}/pointwise_filter"] = (1, 1, channels if index == 0 else width, width)
             shapes[f"{name}/bias"] = (width,)
         channels = width
-    shapes |= {"fc/weights": (256, 136), "fc/bias": (136,)}
+    shapes |= {"fc/weights": (channels, 136), "fc/bias": (136,)}
     folder = tmp_path_factory.mktemp("dense")
     random = np.random.default_rng(3)
     data = b"".join(random.normal(0, 0.1, shape).astype(np.float32).tobytes() for shape in shapes.values())

@@ -46,6 +46,24 @@ def test_a_step_of_the_steered_recipe_counts_all_its_losses(face_set: FaceSet, l
     assert report["steering"] > 0
 
 
+def test_the_discriminator_has_a_head_for_pixels_where_so_asked(face_set: FaceSet, landmark_net: Path) -> None:
+    """It sees what the frozen networks, whose first stride is two, cannot: single pixels."""
+    heads = {}
+    for width in (0, 4):
+        learner = run(tiny(f"networks.pixel_critic={width}"), face_set, landmark_net)
+        learner.images = 4
+        before = [value.clone() for value in learner.networks.discriminator.heads[-1].parameters()]
+        learner.step()
+        after = list(learner.networks.discriminator.heads[-1].parameters())
+        assert any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
+        heads[width] = learner.networks.discriminator.heads
+    assert len(heads[4]) == len(heads[0]) + 1
+    pixels = torch.zeros(1, 3, 64, 64, requires_grad=True)
+    heads[4][-1](pixels).mean().backward()
+    assert pixels.grad is not None
+    assert pixels.grad[0, 0, 8:-8, 8:-8].abs().min() > 0
+
+
 def test_steering_needs_a_network_that_places_landmarks(face_set: FaceSet) -> None:
     with pytest.raises(ValueError, match="--landmarks FILE"):
         Trainer(tiny(), face_set, MODELS, CPU)
@@ -109,7 +127,7 @@ def test_a_control_is_asked_for_its_feature_and_what_follows_it() -> None:
         ('steering.controls=["chin"]', "9 features are needed"),
         ('steering.follow={"ears": {"chin": 1}}', "no feature 'ears'"),
         ("steering=null", "nothing is steered"),
-        ("weights.diversity=1", "wants pairs"),
+        ("pairs=false", "wants pairs"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(setting: str, message: str) -> None:

@@ -14,16 +14,19 @@ from model_export.training.views import Dice, Handling, draw, jitter, look
 from tests.model_export.tiny import TINY, trainer
 
 
+CPU = torch.device("cpu")
+
+
 @pytest.fixture(scope="module")
 def learner(face_set: FaceSet) -> Trainer:
     return trainer(face_set)
 
 
 def test_two_variants_of_a_quarter_of_the_faces_and_random_people_are_drawn_beside_them(learner: Trainer) -> None:
-    batch = learner.batches.after(0)
+    batch, nearer = learner.batches.after(0), TINY.changed(["reach=0.5"])
     with torch.no_grad():
-        drawn = draw(learner.networks, batch, Dice(0, learner.device), 0.5, variants=True)
-        plain = draw(learner.networks, batch, Dice(0, learner.device), 0.5, variants=False)
+        drawn = draw(learner.networks, batch, Dice(0, learner.device), nearer, variants=True)
+        plain = draw(learner.networks, batch, Dice(0, learner.device), nearer, variants=False)
     assert (len(drawn.images), len(drawn.redrawn), len(drawn.variants)) == (8 + 4 + 1, 8, 4)
     assert drawn.varied.tolist() == [0, 1, 0, 1]
     assert drawn.control.shape == (4, 10)
@@ -44,14 +47,12 @@ def test_recognisers_see_half_of_the_faces_mirrored_and_compare_them_with_mirror
                 seen.setdefault(mirror, []).append(images)
                 return torch.nn.functional.normalize(images.mean((2, 3)), dim=1)
 
-        watched = Watched()
-        learner.frozen.judges = (service, Judge(service.config.model_copy(update={"name": "watched"}), watched))
+        judges = (service, Judge(service.config.model_copy(update={"name": "watched"}), Watched()))
         dice = Dice(3, learner.device)
         with torch.no_grad():
-            drawn = draw(learner.networks, batch, dice, 1.0, variants=True)
+            drawn = draw(learner.networks, batch, dice, TINY, variants=True)
             handling = Handling.thrown(dice, TINY.changed([f"mirror={str(mirror).lower()}"]), 8)
-            views = look(learner.frozen, batch, drawn, handling)
-        learner.frozen.judges = (service,)
+            views = look(learner.frozen, judges, batch, drawn, handling)
         turned = handling.mirrored[:, 0]
         expected = torch.where(turned[:, None], batch.embedding_mirrored, batch.embedding)
         assert torch.equal(views.originals["service"], expected)
@@ -62,6 +63,23 @@ def test_recognisers_see_half_of_the_faces_mirrored_and_compare_them_with_mirror
         other_way = (mirrored == plain.flip(3)).flatten(1).all(1)
         assert torch.equal(other_way, faces), "a variant is seen as its face is"
         assert torch.equal(same, ~faces)
+
+
+def test_redrawings_have_no_gradient_where_controls_alone_are_trained(learner: Trainer) -> None:
+    batch = learner.batches.after(0)
+    images = {}
+    for train in ("all", "controls"):
+        config = TINY.changed([f'train="{train}"'])
+        drawn = draw(learner.networks, batch, Dice(0, learner.device), config, variants=True)
+        views = look(learner.frozen, learner.frozen.judges, batch, drawn, Handling.thrown(Dice(1, CPU), config, 8))
+        by_redrawings, by_variants = (
+            torch.autograd.grad(views.embeddings["service"][rows].sum(), drawn.images, retain_graph=True)[0]
+            for rows in (slice(8), slice(8, None))
+        )
+        assert (by_redrawings.abs().sum() == 0) == (train == "controls")
+        assert by_variants.abs().sum() > 0
+        images[train] = drawn.images.detach()
+    torch.testing.assert_close(images["all"], images["controls"], atol=1e-2, rtol=0)
 
 
 def test_light_and_blur_stay_within_their_limits() -> None:
