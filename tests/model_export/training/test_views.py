@@ -13,7 +13,6 @@ from model_export.training.trainer import Trainer
 from model_export.training.views import Dice, Handling, draw, jitter, look
 from tests.model_export.tiny import TINY, trainer
 
-
 CPU = torch.device("cpu")
 
 
