@@ -182,6 +182,41 @@ def test_what_cannot_be_done_in_time_is_given_up_and_not_done_after_all(serve: C
     server.until(lambda: server.ready() == 200, "it was ready")
 
 
+async def ask(client: httpx.AsyncClient, identity: list[float], chance: random.Random) -> int:
+    """One request of many kinds, good or bad; its status, or 0 where the client left."""
+    photo = {"content": ORIGINALS["jpeg"], "headers": {"Content-Type": "image/jpeg"}}
+    match chance.randrange(10):
+        case 0:
+            return (await client.post("/v1/identities", **photo)).status_code  # type: ignore[arg-type]
+        case 1:
+            files = {"reference": ORIGINALS["jpeg"], "probe": ORIGINALS["webp"]}
+            return (await client.post("/v1/compare", files=files)).status_code
+        case 2:
+            return (await client.post("/v1/render", json={"identity": identity, "count": 4})).status_code
+        case 3:
+            return (await client.post("/v1/sweep?steps=5&format=webp", **photo)).status_code  # type: ignore[arg-type]
+        case 4:
+            _, picture = mutated(chance.randrange(10**6) // 400 * 400)
+            files = {"image": picture or b"x"}
+            return (await client.post("/v1/identities", files=files)).status_code
+        case 5:
+            url = "/v1/variants?count=8"
+            accept = {"Accept": "application/x-ndjson", "Content-Type": "image/jpeg"}
+            async with client.stream("POST", url, content=ORIGINALS["jpeg"], headers=accept) as stream:
+                async for _ in stream.aiter_bytes():
+                    break  # and leave
+            return 0
+        case 6:
+            return (await client.get(chance.choice(["/v1/model", "/metrics", "/", "/nowhere"]))).status_code
+        case 7:
+            return (await client.post("/v1/variants?count=5000", **photo)).status_code  # type: ignore[arg-type]
+        case _:
+            forms = chance.choice(["application/json", "application/zip", "image/png"])
+            headers = {"Content-Type": "image/jpeg", "Accept": forms}
+            url = f"/v1/variants?count={chance.randint(1, 8)}"
+            return (await client.post(url, content=ORIGINALS["jpeg"], headers=headers)).status_code
+
+
 @pytest.mark.long_only
 def test_half_an_hour_of_everything(serve: Callable[..., Server], record: Record) -> None:
     """Mixed traffic, good and bad, with clients that leave: what the process holds must not grow."""
@@ -193,43 +228,10 @@ def test_half_an_hour_of_everything(serve: Callable[..., Server], record: Record
         """Median of the resident memory meanwhile, in MB: one reading may meet a large picture while it is open."""
         async with httpx.AsyncClient(base_url=server.address, timeout=PATIENCE) as client:
 
-            async def ask(chance: random.Random) -> int:
-                photo = {"content": ORIGINALS["jpeg"], "headers": {"Content-Type": "image/jpeg"}}
-                match chance.randrange(10):
-                    case 0:
-                        return (await client.post("/v1/identities", **photo)).status_code  # type: ignore[arg-type]
-                    case 1:
-                        files = {"reference": ORIGINALS["jpeg"], "probe": ORIGINALS["webp"]}
-                        return (await client.post("/v1/compare", files=files)).status_code
-                    case 2:
-                        return (await client.post("/v1/render", json={"identity": identity, "count": 4})).status_code
-                    case 3:
-                        return (await client.post("/v1/sweep?steps=5&format=webp", **photo)).status_code  # type: ignore[arg-type]
-                    case 4:
-                        _, picture = mutated(chance.randrange(10**6) // 400 * 400)
-                        files = {"image": picture or b"x"}
-                        return (await client.post("/v1/identities", files=files)).status_code
-                    case 5:
-                        url = "/v1/variants?count=8"
-                        accept = {"Accept": "application/x-ndjson", "Content-Type": "image/jpeg"}
-                        async with client.stream("POST", url, content=ORIGINALS["jpeg"], headers=accept) as stream:
-                            async for _ in stream.aiter_bytes():
-                                break  # and leave
-                        return 0
-                    case 6:
-                        return (await client.get(chance.choice(["/v1/model", "/metrics", "/", "/nowhere"]))).status_code
-                    case 7:
-                        return (await client.post("/v1/variants?count=5000", **photo)).status_code  # type: ignore[arg-type]
-                    case _:
-                        forms = chance.choice(["application/json", "application/zip", "image/png"])
-                        headers = {"Content-Type": "image/jpeg", "Accept": forms}
-                        url = f"/v1/variants?count={chance.randint(1, 8)}"
-                        return (await client.post(url, content=ORIGINALS["jpeg"], headers=headers)).status_code
-
             async def go_on(number: int) -> None:
                 chance = random.Random(f"{number} {time.time()}")
                 while time.monotonic() < end:
-                    statuses[await ask(chance)] += 1
+                    statuses[await ask(client, identity, chance)] += 1
 
             async def watch() -> None:
                 while time.monotonic() < end:

@@ -24,9 +24,7 @@ PEOPLE = {"alice": ["1.jpg", "2.jpg"], "bob_": ["train.jpg"], "": ["alone.jpg"]}
 
 
 @pytest.fixture(autouse=True)
-def _on_one_cpu_thread(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    for name, value in {"DEVICE": "cpu", "THREADS": "1", "BATCH_SIZES": "1,2"}.items():
-        monkeypatch.setenv(f"LOOKALIKE_{name}", value)
+def _without_a_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
 

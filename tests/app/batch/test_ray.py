@@ -33,12 +33,6 @@ OPTIONS = ["--count", "2", "--seed", "5"]
 USABLE, BAD = 18, 2
 
 
-@pytest.fixture(autouse=True)
-def _on_one_cpu_thread(monkeypatch: pytest.MonkeyPatch):
-    for name, value in {"DEVICE": "cpu", "THREADS": "1", "BATCH_SIZES": "1,2"}.items():
-        monkeypatch.setenv(f"LOOKALIKE_{name}", value)
-
-
 @pytest.fixture(scope="module")
 def folder(portrait: Image.Image, landscape: bytes, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Photographs of a face, one under a name that is not text, and two files that are none."""

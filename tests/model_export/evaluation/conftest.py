@@ -27,17 +27,8 @@ def save(path, nodes, inputs, outputs, constants):
     onnx.save(model, path)
 
 
-@pytest.fixture(scope="session")
-def models(face_set, tmp_path_factory):
-    """A linear encoder and decoder: principal components of the faces, plus one smooth pattern a control."""
-    folder = tmp_path_factory.mktemp("models")
-    for name in ("face_detector_back", "face_detector_full_range", "face_recognizer"):
-        (folder / f"{name}.onnx").write_bytes((MODELS / f"{name}.onnx").read_bytes())
-    small = np.stack([np.asarray(Image.fromarray(face).reduce(2), np.float32) for face in face_set.faces])
-    flat = small.reshape(len(small), -1)
-    mean = flat.mean(0)
-    components = np.linalg.svd(flat - mean, full_matrices=False)[2][:20].astype(np.float32)
-    basis = np.concatenate([components, np.zeros((50, flat.shape[1]), np.float32)]) * 300
+def smooth_patterns():
+    """What each control of the toy decoder adds to a picture, [10, 64, 64, 3]."""
     chance = np.random.default_rng(1)
     patterns = np.stack(
         [
@@ -49,6 +40,21 @@ def models(face_set, tmp_path_factory):
     )
     patterns[BRIGHTNESS] = 30
     patterns[9] = 0
+    return patterns
+
+
+@pytest.fixture(scope="session")
+def models(face_set, tmp_path_factory):
+    """A linear encoder and decoder: principal components of the faces, plus one smooth pattern a control."""
+    folder = tmp_path_factory.mktemp("models")
+    for name in ("face_detector_back", "face_detector_full_range", "face_recognizer"):
+        (folder / f"{name}.onnx").write_bytes((MODELS / f"{name}.onnx").read_bytes())
+    small = np.stack([np.asarray(Image.fromarray(face).reduce(2), np.float32) for face in face_set.faces])
+    flat = small.reshape(len(small), -1)
+    mean = flat.mean(0)
+    components = np.linalg.svd(flat - mean, full_matrices=False)[2][:20].astype(np.float32)
+    basis = np.concatenate([components, np.zeros((50, flat.shape[1]), np.float32)]) * 300
+    patterns = smooth_patterns()
     save(
         folder / "encoder.onnx",
         [
