@@ -1,1 +1,1 @@
-"""Studies of what look-alikes are good for. A protocol stands in README.md before its run, and every arm is reported."""
+"""What look-alikes are good for: a protocol stands in README.md before its run, and every arm is reported."""

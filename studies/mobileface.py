@@ -78,9 +78,7 @@ def _convolved(node: dict[str, Any], initializers: dict[str, NDArray[Any]]) -> l
     strides = [int(value) for value in node["attr"]["strides"]["list"]["i"][1:3]]
     return [
         helper.make_node("Transpose", [picture], [f"{name}/planes"], perm=[0, 3, 1, 2]),
-        helper.make_node(
-            "Conv", [f"{name}/planes", f"{name}/kernel"], [f"{name}/conv"], strides=strides, group=groups
-        ),
+        helper.make_node("Conv", [f"{name}/planes", f"{name}/kernel"], [f"{name}/conv"], strides=strides, group=groups),
         helper.make_node("Transpose", [f"{name}/conv"], [name], perm=[0, 2, 3, 1]),
     ]
 

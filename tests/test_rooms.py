@@ -37,6 +37,7 @@ ONLY_IN: dict[str, set[str]] = {
     "onnxruntime": {"runtime", "ops"},
     "torch": set(),
     "model_export": set(),
+    "studies": set(),
 }
 """Packages that only some rooms may import; the service needs none of what trains the networks."""
 
@@ -115,7 +116,13 @@ def test_no_way_leads_back_to_where_it_began() -> None:
         pytest.fail(" -> ".join(error.args[1]))
 
 
-@pytest.mark.parametrize("folder", ["app", "model_export", "tests", "benchmarks", "examples", "deploy"])
+def test_nothing_uses_the_studies() -> None:
+    for path in sorted((ROOT / "model_export").rglob("*.py")):
+        names = imported(ast.parse(path.read_text(encoding="utf-8")))
+        assert not any(name.partition(".")[0] == "studies" for name in names), path
+
+
+@pytest.mark.parametrize("folder", ["app", "model_export", "studies", "tests", "benchmarks", "examples", "deploy"])
 def test_files_and_functions_stay_short(folder: str) -> None:
     long = []
     for path in sorted((ROOT / folder).rglob("*.py")):
