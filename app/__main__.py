@@ -13,6 +13,8 @@ from typing import NoReturn
 from pydantic import ValidationError
 
 from app import __version__, keys, settings
+from app.audit.cohort import add_command as add_cohort
+from app.audit.command import add_command as add_report
 from app.batch.command import add_command as add_augment
 from app.errors import CannotStart, KeysInvalid
 from app.http import reference, server
@@ -80,6 +82,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_json(key)
     add_augment(commands)
     add_detect(commands)
+    add_report(commands)
+    add_cohort(commands)
     return parser
 
 

@@ -6,12 +6,13 @@
     │   ├── NoFace, FaceNotFound, FaceTooSmall, HeadTurned, UnlikeAFace
     │   └── Refused             an entry of a folder or an archive
     ├── CannotBeAsked           other parameters are needed
-    │   └── UnknownControl, ReferenceInvalid, TensorInvalid, BandEmpty, JobTooLarge, WebhookRefused
+    │   └── UnknownControl, NoCohort, ReferenceInvalid, TensorInvalid, BandEmpty, JobTooLarge, WebhookRefused
     ├── Unavailable             the same again, later, may do
     │   └── NotReady, Overloaded, DeadlineExceeded, ComputationFailed, JobsFull, TooManyJobs
     └── CannotStart             the operator has something to put right
         ├── ModelsInvalid, ProviderUnavailable, KeysInvalid, CredentialsInvalid
-        └── SourceUnreadable, CannotRun, CannotListen
+        ├── SourceUnreadable, CannotRun, CannotListen
+        └── RecogniserFailed, CohortInvalid
 
 The message is a sentence that says what to do. `app.http.problems` has the table of what HTTP makes of them.
 """
@@ -65,6 +66,10 @@ class CannotBeAsked(LookalikeError):
 
 class UnknownControl(CannotBeAsked):
     """No control has this name."""
+
+
+class NoCohort(CannotBeAsked):
+    """A score is to be normalised, but the operator has no cohort, or one of another recogniser."""
 
 
 class ReferenceInvalid(CannotBeAsked):
@@ -155,3 +160,11 @@ class CannotRun(CannotStart):
 
 class CannotListen(CannotStart):
     """The address to listen on is taken, or cannot be had."""
+
+
+class RecogniserFailed(CannotStart):
+    """A recogniser that is audited cannot be used, or gave what is no answer; the message names the file at fault."""
+
+
+class CohortInvalid(CannotStart):
+    """A cohort to normalise scores by cannot be used; the message says why."""

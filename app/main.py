@@ -13,6 +13,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from app import __version__
 from app.batch.jobs import Jobs
 from app.batch.worker import Worker
+from app.core.cohort import check_cohort
 from app.core.origin import Origin
 from app.core.service import Service
 from app.http import access, openapi, problems
@@ -110,12 +111,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 def check(settings: Settings) -> None:
-    """Try the keys and certificates that the settings name, so that it is told before anything is served.
+    """Try the keys, certificates and cohort that the settings name, so that it is told before anything is served.
 
     Raises:
-        CredentialsInvalid: one cannot be used.
+        CredentialsInvalid, CohortInvalid: one cannot be used.
     """
     Origin(settings)
+    if settings.cohort:
+        check_cohort(settings.cohort, settings.models)
 
 
 def serving() -> FastAPI:

@@ -89,6 +89,9 @@ class Settings(BaseSettings):
     search_rounds: int = Field(8, ge=1, le=64)
     """Rounds a search for a similarity band may take; each decodes at most as many images as were asked for."""
 
+    cohort: Path | None = None
+    """File `cohort.npz` that `python -m app cohort` made, for `/v1/compare` to normalise by; off without."""
+
     mark: bool = False
     """Draw a visible "AI" mark into the corner of every image, besides its metadata."""
 

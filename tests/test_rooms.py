@@ -23,7 +23,7 @@ MAY_USE: dict[str, set[str]] = {
     "core": {"errors", "telemetry", "settings", "runtime"},
     "batch": {"errors", "telemetry", "settings", "runtime", "core", "keys"},
     "ops": {"errors", "telemetry", "settings", "runtime", "core", "keys"},
-    "audit": {"errors", "telemetry", "settings", "runtime", "core"},
+    "audit": {"errors", "telemetry", "settings", "runtime", "core", "keys", "batch"},
     "http": {"errors", "telemetry", "settings", "runtime", "core", "keys", "batch", "ops"},
     "main": {"telemetry", "settings", "core", "http", "batch", "ops"},
     "__main__": {"errors", "telemetry", "settings", "runtime", "keys", "http", "batch", "ops", "audit", "main"},

@@ -246,6 +246,9 @@ class CompareParameters(PhotographParameters):
     probe_face: OneFace = "largest"
     """Which face of the probe."""
 
+    normalise: Literal["none", "cohort"] = "none"
+    """`cohort` adds the score normalised by the operator's cohort, where there is one (see docs/report.md)."""
+
 
 class DetectParameters(_Parameters):
     """Parameters of `/v1/detect`: there are none, and any that is given is refused."""

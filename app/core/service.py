@@ -11,10 +11,11 @@ from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
+from app.core.cohort import Cohort, read_cohort
 from app.core.computation import Computation, ImageThreads
 from app.core.controls import places
 from app.core.faces import similarity
@@ -33,7 +34,7 @@ from app.core.selftest import SelfTest
 from app.core.subject import Subject, Subjects
 from app.core.subjects import find_subject, find_subjects
 from app.core.variants import Variants, planned, sampled, swept
-from app.errors import PhotographUnusable
+from app.errors import NoCohort, PhotographUnusable
 from app.runtime.batching import Gate
 from app.runtime.manifest import Manifest
 from app.settings import Settings
@@ -41,6 +42,14 @@ from app.telemetry.metrics import Metrics
 
 NEUTRAL = np.zeros((1, CONTROL_SIZE), np.float32)
 """The control of the most faithful redrawing."""
+
+
+class Normalised(NamedTuple):
+    """A similarity as a cohort of so many members has it, the `top` most like each face."""
+
+    score: float
+    members: int
+    top: int
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,7 @@ class Comparison:
     similarity: float
     reference: Subject
     probe: Subject
+    normalised: Normalised | None = None
 
 
 class Service:
@@ -68,6 +78,7 @@ class Service:
 
     Raises:
         CredentialsInvalid: a key or a certificate that the settings name cannot be used.
+        CohortInvalid: the file of the cohort cannot be used.
     """
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
@@ -76,6 +87,7 @@ class Service:
         self.gate = Gate(settings.queue_images)
         self.threads = ImageThreads(settings)
         self.origin = Origin(settings)
+        self._cohort = read_cohort(settings.cohort) if settings.cohort else None
         self._models = ModelsInForce(settings, metrics)
         self._self_test = SelfTest(self._try_out)
 
@@ -194,8 +206,13 @@ class Service:
             yield swept(computation, parameters, control, subject)
 
     async def compare(self, reference: bytes, probe: bytes, parameters: CompareParameters) -> Comparison:
-        """How alike a recogniser finds the faces of two photographs."""
+        """How alike a recogniser finds the faces of two photographs.
+
+        Raises:
+            NoCohort: the score is to be normalised, and there is nothing to normalise it by.
+        """
         computation = self._begin()
+        cohort = self._cohort_for(computation.engine) if parameters.normalise == "cohort" else None
 
         def compared(photo: bytes, choice: Literal["largest"] | int) -> Awaitable[Subject]:
             return find_subject(computation, photo, choice, parameters, redraw=False)
@@ -207,7 +224,20 @@ class Service:
             )
         (score,) = similarity(first.embedding[None], second.embedding)
         answer = computation.answer_id(parameters, first.photo, second.photo)
-        return Comparison(answer, computation.engine, score, first, second)
+        normalised = None
+        if cohort:
+            seen = cohort.score(first.embedding, second.embedding, score)
+            normalised = Normalised(seen, len(cohort.embeddings), cohort.top)
+        return Comparison(answer, computation.engine, score, first, second, normalised)
+
+    def _cohort_for(self, engine: Engine) -> Cohort:
+        if not self._cohort:
+            raise NoCohort("Scores are not normalised here: the operator would have to set a cohort. Ask without.")
+        if not self._cohort.fits(engine.manifest):
+            raise NoCohort(
+                "The cohort was made with another recogniser: the operator has to make it anew. Ask without."
+            )
+        return self._cohort
 
     async def detect(self, picture: bytes) -> tuple[Engine, Examination]:
         """Which marks of origin a picture carries.

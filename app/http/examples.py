@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from app.core.generate import CONTROL_SIZE, IDENTITY_SIZE
 from app.core.provenance import SYNTHETIC
-from app.http import origin, schemas
+from app.http import compared, origin, schemas
 
 Example = Any
 
@@ -113,14 +113,14 @@ ANSWERS: dict[str, BaseModel] = {
     "POST /v1/identities": schemas.IdentitiesAnswer(
         id=ANSWER_ID, model=MODEL, found=1, left_out=0, faces=[schemas.IdentityFace(**SOURCE.model_dump(), index=0)]
     ),
-    "POST /v1/compare": schemas.CompareAnswer(
+    "POST /v1/compare": compared.CompareAnswer(
         id=ANSWER_ID,
         model=MODEL,
         similarity=0.52,
         verdicts=[
-            schemas.Verdict(fmr=1e-2, threshold=0.34, match=True),
-            schemas.Verdict(fmr=1e-3, threshold=0.44, match=True),
-            schemas.Verdict(fmr=1e-4, threshold=0.53, match=False),
+            compared.Verdict(fmr=1e-2, threshold=0.34, match=True),
+            compared.Verdict(fmr=1e-3, threshold=0.44, match=True),
+            compared.Verdict(fmr=1e-4, threshold=0.53, match=False),
         ],
         reference=FACE,
         probe=FACE,

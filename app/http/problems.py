@@ -46,6 +46,7 @@ JOB_TOO_LARGE = Kind(413, "job-too-large", "The job is too large")
 JOBS_FULL = Kind(503, "jobs-full", "The disk for jobs is full")
 JOB_NOT_DONE = Kind(409, "job-not-done", "The job has not ended yet")
 NOT_AN_ARCHIVE = Kind(400, "not-an-archive", "The archive cannot be read")
+NO_COHORT = Kind(422, "no-cohort", "There is no cohort to normalise by")
 WEBHOOK_REFUSED = Kind(422, "webhook-refused", "The webhook is not allowed")
 
 EXCEPTIONS: dict[type[Exception], Kind] = {
@@ -57,6 +58,7 @@ EXCEPTIONS: dict[type[Exception], Kind] = {
     errors.HeadTurned: Kind(422, "head-turned", "The head is turned too far"),
     errors.UnlikeAFace: Kind(422, "unlike-a-face", "This is unlike the photograph of a face"),
     errors.UnknownControl: Kind(422, "unknown-control", "There is no such control"),
+    errors.NoCohort: NO_COHORT,
     errors.ReferenceInvalid: Kind(422, "reference-invalid", "The reference cannot be used"),
     errors.TensorInvalid: BAD_REQUEST,
     errors.BandEmpty: BAND_EMPTY,
@@ -72,7 +74,7 @@ EXCEPTIONS: dict[type[Exception], Kind] = {
     errors.WebhookRefused: WEBHOOK_REFUSED,
 }
 
-SOMEWHERE = (BAND_EMPTY, MODEL_INVALID, JOB_TOO_LARGE, JOBS_FULL, NOT_AN_ARCHIVE, WEBHOOK_REFUSED)
+SOMEWHERE = (BAND_EMPTY, MODEL_INVALID, JOB_TOO_LARGE, JOBS_FULL, NOT_AN_ARCHIVE, NO_COHORT, WEBHOOK_REFUSED)
 """Kinds that only the routes which say so answer with."""
 
 STATUSES: dict[int, Kind] = {

@@ -214,32 +214,6 @@ class IdentitiesAnswer(Answer):
     faces: list[IdentityFace]
 
 
-class Verdict(Answer):
-    """A decision at one false match rate."""
-
-    fmr: float
-    """Share of pairs of different people that this threshold takes for one."""
-
-    threshold: float
-    match: bool
-
-
-class CompareAnswer(Answer):
-    """How alike two faces are."""
-
-    id: str
-    """Digest of both photographs, the parameters and the model."""
-
-    model: ModelName
-
-    similarity: float
-    """Cosine of the recogniser, -1..1."""
-
-    verdicts: list[Verdict]
-    reference: FoundFace
-    probe: FoundFace
-
-
 class ControlCard(Answer):
     """One control, and what moving it was measured to do."""
 

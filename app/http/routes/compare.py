@@ -7,11 +7,12 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request, Response
 
 from app.core.parameters import CompareParameters
-from app.http import schemas
+from app.http import compared, schemas
 from app.http.answers import found, model_name
 from app.http.connection import while_connected
 from app.http.dependencies import Service
 from app.http.documentation import PHOTO_ERRORS, errors
+from app.http.problems import NO_COHORT
 from app.http.work import Asked, Work
 
 router = APIRouter(tags=["faces"])
@@ -27,8 +28,8 @@ ASKED = Asked(
     "/v1/compare",
     summary="Compare two faces",
     operation_id="compare_faces",
-    response_model=schemas.CompareAnswer,
-    responses=errors(*PHOTO_ERRORS),
+    response_model=compared.CompareAnswer,
+    responses=errors(*PHOTO_ERRORS, also=(NO_COHORT,)),
     openapi_extra=ASKED.openapi,
 )
 async def compare_faces(
@@ -39,18 +40,19 @@ async def compare_faces(
     comparison = await while_connected(request, service.compare(*photos, work.parameters))
     request.state.answer = comparison.id
     thresholds = comparison.engine.manifest.thresholds
-    content = schemas.CompareAnswer(
+    content = compared.CompareAnswer(
         id=comparison.id,
         model=model_name(comparison.engine),
         similarity=comparison.similarity,
         verdicts=[
-            schemas.Verdict(fmr=fmr, threshold=threshold, match=comparison.similarity >= threshold)
+            compared.Verdict(fmr=fmr, threshold=threshold, match=comparison.similarity >= threshold)
             for fmr, threshold in (
                 (1e-2, thresholds.fmr_1e_2),
                 (1e-3, thresholds.fmr_1e_3),
                 (1e-4, thresholds.fmr_1e_4),
             )
         ],
+        normalised=compared.Normalised(**comparison.normalised._asdict()) if comparison.normalised else None,
         reference=schemas.FoundFace(**found(comparison.reference)),
         probe=schemas.FoundFace(**found(comparison.probe)),
     )

@@ -1,11 +1,20 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from app.core.cohort import Cohort
+from app.core.faces import EMBEDDING_SIZE
+from app.errors import CohortInvalid
+from app.main import check
+from app.runtime.manifest import read_manifest
+from app.settings import Settings
 from tests.conftest import encoded
 
 
@@ -64,3 +73,44 @@ def test_a_problem_says_with_which_photograph(
     assert problem["type"] == f"urn:lookalike:problem:{kind}"
     assert which in problem["detail"]
     assert other not in problem["detail"]
+
+
+def made_up_cohort(path: Path, embeddings: np.ndarray, network: str) -> Path:
+    unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    Cohort(unit.astype(np.float32), network).write(path)
+    return path
+
+
+def test_a_score_is_normalised_by_the_operators_cohort(
+    new_client: Callable[..., TestClient], photo: bytes, group: bytes, tmp_path: Path
+) -> None:
+    network = read_manifest(Settings().models).files["recognizer"].sha256
+    strangers = np.random.default_rng(0).normal(size=(300, EMBEDDING_SIZE))
+    client = new_client(cohort=made_up_cohort(tmp_path / "cohort.npz", strangers, network))
+    plain = compare(client, photo, group, probe_face=1).json()
+    assert plain["normalised"] is None
+    answer = compare(client, photo, group, probe_face=1, normalise="cohort").json()
+    assert (answer["similarity"], answer["verdicts"]) == (plain["similarity"], plain["verdicts"])
+    assert (answer["normalised"]["members"], answer["normalised"]["top"]) == (300, 200)
+    # Strangers score about 0 with a deviation of 1 / sqrt(192); the 200 of 300 most alike a little above it.
+    assert answer["normalised"]["score"] > 5
+    back = compare(client, group, photo, reference_face=1, normalise="cohort").json()
+    assert back["normalised"] == answer["normalised"]
+
+
+def test_without_a_cohort_there_is_nothing_to_normalise_by(client: TestClient, photo: bytes) -> None:
+    answer = compare(client, photo, photo, normalise="cohort")
+    assert (answer.status_code, answer.json()["type"]) == (422, "urn:lookalike:problem:no-cohort")
+    assert compare(client, photo, photo, normalise="znorm").status_code == 422
+    assert compare(client, photo, photo, normalise="none").json()["normalised"] is None
+
+
+def test_a_cohort_of_another_recogniser_is_refused(tmp_path: Path) -> None:
+    path = made_up_cohort(tmp_path / "cohort.npz", np.ones((5, EMBEDDING_SIZE)), "0" * 64)
+    with pytest.raises(CohortInvalid, match="another recogniser"):
+        check(Settings(cohort=path))
+    with pytest.raises(CohortInvalid, match="is no cohort"):
+        check(Settings(cohort=tmp_path / "gone.npz"))
+    (tmp_path / "text.npz").write_text("no")
+    with pytest.raises(CohortInvalid, match="is no cohort"):
+        check(Settings(cohort=tmp_path / "text.npz"))
