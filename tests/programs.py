@@ -12,13 +12,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-NAMES = {"chromium": ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")}
-"""Where a program goes by several names."""
+NAMES = {
+    "chromium": ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"),
+    "imagemagick": ("magick", "convert-im6", "convert-im6.q16", "convert-im7"),
+}
+"""Where a program goes by several names. ImageMagick's plain `convert` may be anybody's."""
 
 PACKAGES = {
     "chromium": ("chromium",),
     "curl": ("curl", "ca-certificates"),
     "exiftool": ("libimage-exiftool-perl",),
+    "imagemagick": ("imagemagick",),
     "prometheus": ("prometheus",),
     "promtool": ("prometheus",),
 }

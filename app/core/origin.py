@@ -162,13 +162,20 @@ class Origin:
 
     def files(self, faces: Sequence[Bytes], form: Format, quality: int, provenance: Provenance) -> list[bytes]:
         """Drawn faces [size, size, 3] of one size as image files, each with every layer that is on."""
-        return [self._file(pixels, form, quality, provenance) for pixels in self._marked(faces, provenance)]
+        return [self._file(pixels, form, quality, provenance) for pixels in self.marked(faces, provenance)]
 
     def sheet(
         self, faces: Sequence[Bytes], columns: int | None, form: Format, quality: int, provenance: Provenance
     ) -> bytes:
         """Drawn faces side by side as one image file; each has its own mark, so that it can be cut out."""
-        return self._file(contact_sheet(list(self._marked(faces, provenance)), columns), form, quality, provenance)
+        return self._file(contact_sheet(list(self.marked(faces, provenance)), columns), form, quality, provenance)
+
+    def marked(self, faces: Sequence[Bytes], provenance: Provenance) -> Sequence[Bytes]:
+        """Drawn faces with the mark in their pixels, where it is on; for what is neither a file each nor a sheet."""
+        if not self._settings.watermark or not len(faces):
+            return faces
+        message = Message(packed_version(provenance.version), self._settings.installation)
+        return list(self._watermark.lay(np.stack(faces), message))
 
     def examine(self, data: bytes, detector: Detector, model: tuple[str, str]) -> Examination:
         """Seek every layer in a picture.
@@ -196,12 +203,6 @@ class Origin:
         return Examination(
             verdict, statement, photo.width, photo.height, len(faces), metadata, credentials, marks, best
         )
-
-    def _marked(self, faces: Sequence[Bytes], provenance: Provenance) -> Sequence[Bytes]:
-        if not self._settings.watermark or not len(faces):
-            return faces
-        message = Message(packed_version(provenance.version), self._settings.installation)
-        return list(self._watermark.lay(np.stack(faces), message))
 
     def _file(self, pixels: Bytes, form: Format, quality: int, provenance: Provenance) -> bytes:
         said = provenance if self._settings.metadata else None

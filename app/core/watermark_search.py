@@ -102,11 +102,9 @@ def search(image: Image.Image, faces: Sequence[Face], watermark: Watermark) -> O
     """
     seeker = _Seeker(image.convert("L"), watermark)
     seeker.whole()
-    for size in MISTAKEN:
-        if not seeker.found:
-            for face in faces[:MOST_FACES]:
-                told = similarity_transform(FRAME_POINTS, face.points[:4])
-                seeker.around(_turned(told, np.zeros(2), float(np.log(size)), 0.0), SIZES, TURNS, REACH)
+    if not seeker.found:
+        for face in faces[:MOST_FACES]:
+            seeker.near(face)
     if not seeker.found:
         seeker.anywhere()
     return Outcome(sorted(seeker.found, key=lambda found: -found.score), seeker.best)
@@ -130,6 +128,12 @@ class _Seeker:
             pilot = self._pilots([at])[0]
             if pilot >= HEARD and not self._read(at, mirrored):
                 self._read(self._uphill(at, pilot), mirrored)
+
+    def near(self, face: Face) -> bool:
+        """Seek the frame where a face's points say that it is; whether it was found."""
+        told = similarity_transform(FRAME_POINTS, face.points[:4])
+        sized = (_turned(told, np.zeros(2), float(np.log(size)), 0.0) for size in MISTAKEN)
+        return any(self.around(matrix, SIZES, TURNS, REACH) for matrix in sized)
 
     def around(self, matrix: Matrix, sizes: NDArray[np.float64], turns: NDArray[np.float64], reach: int) -> bool:
         """Seek the frame near a place; whether it was found."""

@@ -109,6 +109,7 @@ class TensorModel:
 
 
 _PLACE = "RGB, eyes at (0.298, 0.2825) and (0.702, 0.2825), mouth centre at (0.5, 0.7325) of the side"
+_BARE = "without any mark of origin: whoever makes pictures of them marks those"
 _IDENTITY_MEANING = "identity latents"
 
 NAMES = ("encoder", "decoder", "recognizer")
@@ -118,7 +119,8 @@ NAMES = ("encoder", "decoder", "recognizer")
 def tensor_models(sizes: Sizes) -> dict[str, TensorModel]:
     """The networks by name, for a model of these sizes."""
     face = Tensor("image", "UINT8", (sizes.frame, sizes.frame, 3), f"faces in the face frame: {_PLACE}")
-    drawn = Tensor("image", "UINT8", (sizes.image, sizes.image, 3), f"synthetic faces in the face frame: {_PLACE}")
+    drawn_meaning = f"synthetic faces in the face frame: {_PLACE}; {_BARE}"
+    drawn = Tensor("image", "UINT8", (sizes.image, sizes.image, 3), drawn_meaning)
     identity = Tensor("identity", "FP32", (IDENTITY_SIZE,), _IDENTITY_MEANING)
     control_meaning = "control vectors; 0 is the most faithful redrawing"
     control = Tensor("control", "FP32", (CONTROL_SIZE,), control_meaning, bound=1)

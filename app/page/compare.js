@@ -4,9 +4,17 @@ import { call } from "./api.js";
 import { announce, byId, element, notice } from "./dom.js";
 import { drawFaces, showPhoto } from "./faces.js";
 import { onChoice, onDrop, prepared } from "./photograph.js";
+import { doubtsOf, turned } from "./quality.js";
 import { reading } from "./scale.js";
 
 const STRANGERS = { 0.01: "1 pair of strangers in 100", 0.001: "1 pair of strangers in 1,000", 0.0001: "1 pair of strangers in 10,000" };
+
+/** What was done with the photographs and what speaks against them, where there is anything to say. */
+function remarks(answer) {
+  const said = [["First", answer.reference], ["Second", answer.probe]].flatMap(([which, face]) =>
+    [turned(face), ...doubtsOf(face)].filter(Boolean).map((words) => `${which} photograph: ${words}`));
+  return said.length ? [element("ul", { class: "quality doubts" }, ...said.map((words) => element("li", {}, words)))] : [];
+}
 
 /** The view with two photographs. */
 export class Compare {
@@ -62,6 +70,7 @@ export class Compare {
           element("li", {},
             element("strong", { class: match ? "word inside" : "word" }, match ? "Same person" : "Not the same person"),
             element("span", { class: "muted" }, `if ${STRANGERS[fmr] ?? fmr} may pass (threshold ${threshold.toFixed(2)})`)))),
+        ...remarks(answer),
       );
       place.hidden = false;
       announce(`Similarity ${answer.similarity.toFixed(2)}`);

@@ -7,8 +7,10 @@ import { faceFrame } from "./crop.js";
 import { announce, byId, notice, plural, whileBusy } from "./dom.js";
 import { drawFaces, showPhoto } from "./faces.js";
 import { askForKey } from "./key.js";
+import { Origin } from "./origin.js";
 import { anyPerson, identityOf } from "./person.js";
 import { fileIn, fromCamera, fromClipboard, hasCamera, hasClipboard, onChoice, onDrop, prepared } from "./photograph.js";
+import { doubtsOf, qualityOf, turned } from "./quality.js";
 import { VIEWS, readAddress, remember, remembered, rememberedNumber } from "./state.js";
 import { Sweep } from "./sweep.js";
 import { tabs } from "./tabs.js";
@@ -25,7 +27,9 @@ let intake = null;
 let view = VIEWS[0];
 
 /** Photographs that are pasted or dropped anywhere belong to the view that is open. */
-const takers = { make: (file) => takePhoto(file), compare: (file) => parts.compare.paste(file) };
+const takers = {
+  make: (file) => takePhoto(file), compare: (file) => parts.compare.paste(file), origin: (file) => parts.origin.take(file),
+};
 
 function showView(focus) {
   const asked = readAddress();
@@ -50,6 +54,7 @@ async function work(next, recall = false) {
   document.body.classList.add("has-face");
   byId("workspace").hidden = false;
   byId("photo-figure").hidden = !next.photo;
+  byId("photo-quality").replaceChildren(...(next.face ? qualityOf(next.face) : []));
   byId("live-caption").textContent = next.person === undefined ? "Redrawn" : `Random face ${next.person}`;
   remember({ person: next.person, example: next.example });
   parts.sweep.show(next);
@@ -92,10 +97,11 @@ async function takePhoto(file, { example, recall = false } = {}) {
       const { identity, reference, landmarks, grey } = faces[index];
       const whose = faces.length > 1 ? `${faces.length} faces: choose one` : captionOf(example);
       byId("photo-caption").textContent = grey ? `${whose}, without colour` : whose;
-      work({ photo, identity, reference, example, before: faceFrame(picture, landmarks) }, recall);
+      work({ photo, face: faces[index], identity, reference, example, before: faceFrame(picture, landmarks) }, recall);
     };
     choose(0);
-    announce(faces.length > 1 ? `${plural(faces.length, "face")} found; the largest is chosen` : "One face found");
+    const found = faces.length > 1 ? `${plural(faces.length, "face")} found; the largest is chosen` : "One face found";
+    announce([`${found}.`, turned(faces[0]), ...doubtsOf(faces[0])].filter(Boolean).join(" "));
     end(mine);
   } catch (error) {
     end(mine, error);
@@ -134,14 +140,14 @@ async function takeFromCamera() {
   }
 }
 
-async function takeFromClipboard() {
-  notice(byId("source-notice"), null);
+async function takeFromClipboard(take, place) {
+  notice(place, null);
   try {
     const picture = await fromClipboard();
-    if (picture) await takePhoto(picture);
-    else notice(byId("source-notice"), new Problem("There is no picture on the clipboard", "Copy one, then paste again."));
+    if (picture) await take(picture);
+    else notice(place, new Problem("There is no picture on the clipboard", "Copy one, then paste again."));
   } catch {
-    notice(byId("source-notice"), new Problem(
+    notice(place, new Problem(
       "The clipboard may not be read", "Allow it for this page in the browser, or paste with the keyboard."));
   }
 }
@@ -153,8 +159,10 @@ function listen() {
   onDrop(document.body, take);
   byId("random").addEventListener("click", (event) => whileBusy(event.currentTarget, () => takePerson(anyPerson())));
   byId("camera").addEventListener("click", takeFromCamera);
-  byId("paste").hidden = !hasClipboard();
-  byId("paste").addEventListener("click", takeFromClipboard);
+  for (const [button, place, owner] of [["paste", "source-notice", "make"], ["origin-paste", "origin-notice", "origin"]]) {
+    byId(button).hidden = !hasClipboard();
+    byId(button).addEventListener("click", () => parts && takeFromClipboard(takers[owner], byId(place)));
+  }
   for (const button of byId("examples").querySelectorAll("button")) {
     button.addEventListener("click", () => whileBusy(button, () => takeExample(button.dataset.example)));
   }
@@ -183,7 +191,7 @@ function build(model) {
   const viewer = new Viewer(model);
   parts = {
     model, controls: new Controls(model), variants: new Variants(model, viewer, use), sweep: new Sweep(model, viewer, use),
-    compare: new Compare(model),
+    compare: new Compare(model), origin: new Origin(),
   };
   openPanel(remembered("panel") ?? PANEL);
   byId("model-line").textContent = `Model ${model.name} ${model.version} of ${model.created}, running on the ${model.device === "cuda" ? "GPU" : "CPU"}.`;

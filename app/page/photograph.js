@@ -5,27 +5,27 @@ import { byId } from "./dom.js";
 const TAKEN = ["image/jpeg", "image/png", "image/webp"];
 
 /**
- * A file in a form that the service takes. Pictures of other kinds that the browser can read become JPEG; anything else
- * stays as it is, and the service says what is wrong with it.
+ * A file in a form that the service takes. Pictures of other kinds that the browser can read become JPEG, or what `kind`
+ * says; anything else stays as it is, and the service says what is wrong with it.
  */
-export async function prepared(file) {
+export async function prepared(file, kind = "image/jpeg") {
   if (TAKEN.includes(file.type) || !file.type.startsWith("image/")) return file;
   try {
     const picture = await createImageBitmap(file);
-    return await jpeg(picture, picture.width, picture.height);
+    return await written(picture, picture.width, picture.height, kind);
   } catch {
     return file;
   }
 }
 
-function jpeg(picture, width, height) {
+function written(picture, width, height, kind = "image/jpeg") {
   const canvas = Object.assign(document.createElement("canvas"), { width, height });
   const context = canvas.getContext("2d");
   context.fillStyle = "white";
   context.fillRect(0, 0, width, height);
   context.drawImage(picture, 0, 0, width, height);
   return new Promise((resolve, reject) => {
-    canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error("no picture"))), "image/jpeg", 0.95);
+    canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error("no picture"))), kind, 0.95);
   });
 }
 
@@ -99,7 +99,7 @@ export async function fromCamera() {
     byId("camera-take").onclick = () => {
       // The size is known before there is a picture, and what is drawn until then is nothing.
       if (video.readyState < HTMLMediaElement.HAVE_CURRENT_DATA) return;
-      photo = jpeg(video, video.videoWidth, video.videoHeight);
+      photo = written(video, video.videoWidth, video.videoHeight);
       dialog.close();
     };
     byId("camera-cancel").onclick = () => dialog.close();

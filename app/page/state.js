@@ -2,7 +2,7 @@
 // read from one, is not part of it; a person who does not exist is, by a number.
 
 /** The views of the page; the address names one, "#compare". */
-export const VIEWS = ["make", "compare"];
+export const VIEWS = ["make", "compare", "origin"];
 
 let values = new URLSearchParams();
 let view = VIEWS[0];

@@ -18,8 +18,10 @@ from PIL import Image
 from app.core.faces import Bytes, Detector, Face, Floats, align
 from app.core.generate import CONTROL_SIZE, IDENTITY_SIZE, Generator, Sizes, sample_controls
 from app.core.images import contact_sheet, read_photo, write_image
+from app.core.origin import Origin
 from app.core.provenance import Provenance
-from app.runtime.manifest import Manifest, parse_manifest
+from app.runtime.manifest import parse_manifest
+from app.settings import Settings
 
 EXAMPLES = 6
 DRAWN = 48
@@ -56,13 +58,20 @@ def run(args: argparse.Namespace) -> int:
     generator = Generator(args.models, "cpu", sizes=sizes)
     detector = Detector(args.models, "cpu")
     if args.page:
-        for number, face in enumerate(example_faces(generator, detector), 1):
-            _write(args.page / EXAMPLE.format(number), face, manifest, "example")
+        provenance = Provenance(manifest.name, manifest.version, "example")
+        files = Origin(Settings()).files(example_faces(generator, detector), "webp", QUALITY, provenance)
+        for number, file in enumerate(files, 1):
+            (args.page / EXAMPLE.format(number)).write_bytes(file)
     if args.sheet:
         low, high = manifest.thresholds.lookalike_band
         photograph = read_photo(args.photograph.read_bytes(), 64_000_000).image
-        sheet = look_alike_sheet(generator, detector, photograph, sizes, (low, high), args.seed)
-        _write(args.sheet, sheet, manifest, "sheet")
+        provenance = Provenance(manifest.name, manifest.version, "sheet")
+        head, faces = head_and_look_alikes(generator, detector, photograph, sizes, (low, high), args.seed)
+        # Not as a sheet of drawn faces: the photograph on it bears no mark.
+        marked = contact_sheet(list(Origin(Settings()).marked(faces, provenance)), SHEET_COLUMNS)
+        gap = np.full((len(head), GAP, 3), 255, np.uint8)
+        sheet = np.concatenate([head, gap, marked], axis=1)
+        args.sheet.write_bytes(write_image(sheet, "webp", QUALITY, provenance))
     return 0
 
 
@@ -94,15 +103,15 @@ def farthest(embeddings: Floats, count: int) -> list[int]:
     return chosen
 
 
-def look_alike_sheet(
+def head_and_look_alikes(
     generator: Generator,
     detector: Detector,
     photograph: Image.Image,
     sizes: Sizes,
     band: tuple[float, float],
     seed: int,
-) -> Bytes:
-    """The photograph's head at the height of three rows, and twelve look-alikes inside the band beside it.
+) -> tuple[Bytes, list[Bytes]]:
+    """The photograph's head at the height of three rows, and twelve look-alikes inside the band to lie beside it.
 
     Raises:
         SystemExit: there is no face on the photograph, or too few of its variants fall inside the band.
@@ -127,8 +136,7 @@ def look_alike_sheet(
         raise SystemExit("showcase: too few variants of this photograph fall inside the look-alike band")
     height = SHEET_ROWS * sizes.image
     head = _square(photograph, face).resize((height, height), Image.Resampling.LANCZOS)
-    gap = np.full((height, GAP, 3), 255, np.uint8)
-    return np.concatenate([np.asarray(head), gap, contact_sheet(inside[:wanted], SHEET_COLUMNS)], axis=1)
+    return np.asarray(head), inside[:wanted]
 
 
 def _square(photograph: Image.Image, face: Face) -> Image.Image:
@@ -137,7 +145,3 @@ def _square(photograph: Image.Image, face: Face) -> Image.Image:
     limit = np.array(photograph.size) - side
     left, top = np.clip(face.centre - side / 2, 0, limit)
     return photograph.crop((round(left), round(top), round(left + side), round(top + side)))
-
-
-def _write(path: Path, pixels: Bytes, manifest: Manifest, kind: str) -> None:
-    path.write_bytes(write_image(pixels, "webp", QUALITY, Provenance(manifest.name, manifest.version, kind)))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageFilter, ImageOps
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 from skimage import data
 
@@ -40,16 +40,20 @@ def service() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Files as people have them: one face, two faces, none, and something that is no picture."""
+    """Files as people have them: one face, two faces, none, a doubtful one, and something that is no picture."""
     folder = tmp_path_factory.mktemp("photos")
     astronaut = Image.fromarray(data.astronaut())
     pair = Image.new("RGB", (900, 512), "grey")
     pair.paste(astronaut, (0, 0))
     pair.paste(ImageOps.mirror(astronaut).resize((388, 388)), (512, 100))
-    files = {name: folder / f"{name}.jpg" for name in ("face", "pair", "coffee")} | {"text": folder / "notes.txt"}
+    files = {name: folder / f"{name}.jpg" for name in ("face", "pair", "coffee", "doubtful")} | {
+        "text": folder / "notes.txt"
+    }
     astronaut.save(files["face"], quality=92)
     pair.save(files["pair"], quality=92)
     Image.fromarray(np.ascontiguousarray(data.coffee())).save(files["coffee"], quality=92)
+    doubtful = astronaut.resize((230, 230)).filter(ImageFilter.GaussianBlur(1.8)).rotate(180)
+    doubtful.save(files["doubtful"], quality=92)
     files["text"].write_text("This is not a picture.\n")
     return files
 

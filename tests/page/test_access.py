@@ -1,11 +1,15 @@
 """The page without a mouse, for a screen reader, on a phone, in the dark."""
 
 import re
+from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
+import app
+
+PAGE = Path(app.__file__).parent / "page"
 DARK = {"color_scheme": "dark"}
 PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
 
@@ -114,6 +118,17 @@ def test_an_audit_finds_nothing(visitor, photos):
     page.set_input_files("#probe-file", photos["face"])
     expect(page.locator("#compare-result")).to_be_visible()
     assert audit.run(page).response["violations"] == []
+    page.get_by_role("link", name="Origin").click()
+    assert audit.run(page).response["violations"] == []
+    for picture in (photos["face"], PAGE / "example-1.webp"):
+        page.set_input_files("#origin-file", picture)
+        expect(page.locator("#origin-result")).to_be_visible()
+        assert audit.run(page).response["violations"] == []
+    page.get_by_role("link", name="Make").click()
+    page.get_by_role("tab", name="Look-alikes").click()
+    visitor.give(photos["doubtful"])
+    page.locator("#photo-quality summary").click()
+    assert audit.run(page).response["violations"] == []
 
 
 @pytest.mark.parametrize("visitor", [PHONE], indirect=True)
@@ -146,6 +161,15 @@ def test_a_narrow_phone_never_scrolls_sideways(visitor, photos):
     page.get_by_role("link", name="Compare").click()
     page.set_input_files("#probe-file", photos["face"])
     expect(page.locator("#compare-result")).to_be_visible()
+    fits()
+    page.get_by_role("link", name="Origin").click()
+    page.set_input_files("#origin-file", PAGE / "example-1.webp")
+    expect(page.locator("#origin-result")).to_be_visible()
+    fits()
+    page.get_by_role("link", name="Make").click()
+    page.get_by_role("tab", name="Look-alikes").click()
+    visitor.give(photos["doubtful"])
+    page.locator("#photo-quality summary").click()
     fits()
 
 

@@ -11,6 +11,7 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from app.core.faces import Detector
 from app.core.generate import Generator, Sizes
+from app.core.origin import Origin
 from app.runtime.manifest import parse_manifest
 from app.settings import Settings
 from model_export.__main__ import main
@@ -45,6 +46,14 @@ def test_an_example_is_small_says_that_it_is_synthetic_and_has_a_face(detector: 
         assert path.stat().st_size < 8_000
         assert b"trainedAlgorithmicMedia" in path.read_bytes()
         assert len(detector(Image.open(path).convert("RGB"))) == 1
+
+
+def test_what_shows_the_model_is_marked_as_what_it_draws(detector: Detector) -> None:
+    origin, manifest = Origin(Settings()), parse_manifest(MODELS)
+    again = "run `python -m model_export showcase` with --page and with --sheet"
+    for path in (*PAGE.glob("example-*.webp"), PAGE.parents[1] / "docs" / "look-alikes.webp"):
+        found = origin.examine(path.read_bytes(), detector, (manifest.name, manifest.version))
+        assert found.watermarks, f"{path.name}: {again}"
 
 
 def test_the_farthest_are_least_alike() -> None:

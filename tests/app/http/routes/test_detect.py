@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import shutil
 import subprocess
 import zipfile
 from collections.abc import Callable
@@ -120,10 +119,10 @@ def test_the_mark_outlives_what_removes_the_metadata(client: TestClient, drawn: 
     assert f"version {model['version']} of the model drew it here" in told["statement"]
 
 
-def test_another_program_saves_it_anew(client: TestClient, drawn: bytes, tmp_path: Path) -> None:
-    convert = shutil.which("convert")
-    if convert is None:
-        pytest.skip("there is no ImageMagick on this machine: apt-get install imagemagick")
+def test_another_program_saves_it_anew(
+    client: TestClient, drawn: bytes, tmp_path: Path, program: Callable[[str], str]
+) -> None:
+    convert = program("imagemagick")
     (tmp_path / "drawn.jpg").write_bytes(drawn)
     for index, options in enumerate((["-quality", "75"], ["-resize", "96x96"], ["-resize", "300x300", "-strip"])):
         saved = tmp_path / f"{index}.jpg"
