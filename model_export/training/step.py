@@ -1,13 +1,14 @@
 """One step of the algorithm: encoder, decoder and Q against the discriminator, and the other way round.
 
 To add a loss: write it as a pure function in `losses`, name its weight in `config.LossWeights`, and add it to the terms
-below; what it needs to see goes into `views`.
+below; what it needs to see goes into `views`. Terms are functions, called where they count: weight 0 costs nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +30,8 @@ EMBEDDING_MEMORY = 0.98
 
 Terms = dict[str, Tensor]
 """Losses by the name under which their weight stands in the configuration."""
+Uncounted = dict[str, Callable[[], Tensor]]
+"""The same before it is known which of them count."""
 
 
 @dataclass(frozen=True)
@@ -65,25 +68,31 @@ def generator_step(run: Run, batch: Batch, dice: Dice, fade_in: float, turn: int
     judges, placer = run.frozen.judges_at(turn), run.frozen.placer_at(turn)
     drawn = draw(networks, batch, dice, config, variants=fade_in > 0)
     views = look(run.frozen, judges, batch, drawn, Handling.thrown(dice, config, len(batch.source)))
-    redrawing = redrawing_terms(run, judges, batch, drawn, views)
-    varying = varying_terms(run, judges, drawn, views) if len(drawn.variants) else {}
+    weights = config.loss_weights
+    redrawing = counted(redrawing_terms(run, judges, batch, drawn, views), weights)
+    varying = counted(varying_terms(run, judges, drawn, views), weights) if len(drawn.variants) else {}
     if placer:
         measured = measure(placer, batch, drawn, dice)
-        redrawing["landmarks"] = losses.landmarks(measured.redrawn, measured.source, LOST_POINT)
+        placed: Uncounted = {"landmarks": lambda: losses.landmarks(measured.redrawn, measured.source, LOST_POINT)}
+        redrawing |= counted(placed, weights)
         if varying and config.steering:
             wanted, counts = (value.to(drawn.control.device) for value in wanted_changes(config.steering))
-            varying["steering"] = losses.steering(measured.change, drawn.control, wanted, counts)
+            steered: Uncounted = {"steering": lambda: losses.steering(measured.change, drawn.control, wanted, counts)}
+            varying |= counted(steered, weights)
 
-    weights = config.loss_weights
-    # What counts nothing needs no gradient either.
-    weighed = [value * weights[name] for name, value in redrawing.items() if weights[name]]
-    weighed += [value * weights[name] * fade_in for name, value in varying.items() if weights[name]]
+    weighed = [value * weights[name] for name, value in redrawing.items()]
+    weighed += [value * weights[name] * fade_in for name, value in varying.items()]
     networks.generator_optimiser.zero_grad(set_to_none=True)
     sum(weighed, torch.zeros((), device=batch.source.device)).backward()
     run.processes.share_gradients(networks.generator_parameters)
     nn.utils.clip_grad_norm_(networks.generator_parameters, 5.0)
     networks.generator_optimiser.step()
     return {name: value.detach() for name, value in (redrawing | varying).items()}, views
+
+
+def counted(terms: Uncounted, weights: Mapping[str, float]) -> Terms:
+    """The losses that have a weight, computed in their order; the others are not."""
+    return {name: term() for name, term in terms.items() if weights[name]}
 
 
 def wanted_changes(steering: Steering) -> tuple[Tensor, Tensor]:
@@ -97,91 +106,125 @@ def wanted_changes(steering: Steering) -> tuple[Tensor, Tensor]:
     return wanted, counts
 
 
-def redrawing_terms(run: Run, judges: Sequence[Judge], batch: Batch, drawn: Drawn, views: Views) -> Terms:
+def redrawing_terms(run: Run, judges: Sequence[Judge], batch: Batch, drawn: Drawn, views: Views) -> Uncounted:
     """What control 0 is to be: the person, as in the photograph. These losses are there from the start."""
-    config, frozen = run.config, run.frozen
-    count = len(batch.source)
+    focus, count = run.frozen.focus, len(batch.source)
+    strengths, of_source = [value[:count] for value in views.strengths], views.of_source_strengths
+    terms: Uncounted = {
+        "pixel": lambda: losses.pixel(drawn.redrawn, batch.source, focus),
+        "perceptual": lambda: losses.perceptual(views.of_redrawn, views.of_source, focus),
+        "texture": lambda: losses.texture(strengths, of_source, cells=4),
+        "matching": lambda: matching_term(run, count, drawn, views),
+        "divergence": lambda: losses.divergence(drawn.mean, drawn.log_variance),
+        "phases": lambda: losses.phases(drawn.images),
+        "seams": lambda: losses.seams(drawn.images),
+        "moments": lambda: losses.moments(drawn.mean, drawn.log_variance),
+    }
+    for judge in judges:
+        terms |= likeness_terms(run, judge, drawn, views)
+    return terms
+
+
+def matching_term(run: Run, count: int, drawn: Drawn, views: Views) -> Tensor:
+    """Bias of mean features of `count` redrawings and, where there are any, of variants."""
     drawn_means, wanted_means = [value[:count] for value in views.means], views.of_source_means
     if len(drawn.variants):  # apart: what one kind has too much of, the other might lack
         drawn_means += [value[count:] for value in views.means]
         wanted_means = wanted_means + [value[drawn.varied] for value in wanted_means]
-    bias = run.networks.bias.update(drawn_means, wanted_means, config.matching_memory)
-    terms = {
-        "pixel": losses.pixel(drawn.redrawn, batch.source, frozen.focus),
-        "perceptual": losses.perceptual(views.of_redrawn, views.of_source, frozen.focus),
-        "texture": losses.texture([value[:count] for value in views.strengths], views.of_source_strengths, cells=4),
-        "matching": losses.matching(bias, config.matching_memory),
-        "divergence": losses.divergence(drawn.mean, drawn.log_variance),
-        "phases": losses.phases(drawn.images),
-        "seams": losses.seams(drawn.images),
-        "moments": losses.moments(drawn.mean, drawn.log_variance),
+    bias = run.networks.bias.update(drawn_means, wanted_means, run.config.matching_memory)
+    return losses.matching(bias, run.config.matching_memory)
+
+
+def likeness_terms(run: Run, judge: Judge, drawn: Drawn, views: Views) -> Uncounted:
+    """What a recogniser says of redrawings, and of whether it finds all that is drawn alike."""
+    embeddings, original = views.embeddings[judge.name], views.originals[judge.name]
+    redrawn = embeddings[: len(original)]
+
+    def bias() -> Tensor:
+        everyone, targets = embeddings.mean(0, keepdim=True), torch.cat([original, original[drawn.varied]])
+        memory = run.networks.embedding_bias[judge.name]
+        (average,) = memory.update([everyone], [targets.mean(0, keepdim=True)], EMBEDDING_MEMORY)  # type: ignore[operator]
+        return losses.embedding_bias(average, EMBEDDING_MEMORY)
+
+    return {
+        f"{judge.name}_identity": lambda: losses.identity(redrawn, original),
+        f"{judge.name}_evenness": lambda: losses.evenness(redrawn, original),
+        f"{judge.name}_bias": bias,
     }
-    for judge in judges:
-        embedding, original = views.embeddings[judge.name][:count], views.originals[judge.name]
-        terms[f"{judge.name}_identity"] = losses.identity(embedding, original)
-        terms[f"{judge.name}_evenness"] = losses.evenness(embedding, original)
-        if judge.config.weights.bias:
-            everyone = views.embeddings[judge.name].mean(0, keepdim=True)
-            targets = torch.cat([original, original[drawn.varied]]).mean(0, keepdim=True)
-            (average,) = run.networks.embedding_bias[judge.name].update([everyone], [targets], EMBEDDING_MEMORY)  # type: ignore[operator]
-            terms[f"{judge.name}_bias"] = losses.embedding_bias(average, EMBEDDING_MEMORY)
-    return terms
 
 
-def varying_terms(run: Run, judges: Sequence[Judge], drawn: Drawn, views: Views) -> Terms:
+def varying_terms(run: Run, judges: Sequence[Judge], drawn: Drawn, views: Views) -> Uncounted:
     """What other controls are to be: look-alikes, all different, none of them a photograph's worse copy."""
     config, networks, frozen = run.config, run.networks, run.frozen
     count, likenesses, control = len(drawn.redrawn), len(drawn.redrawn) + len(drawn.variants), drawn.control
     of_variants = [value[count:likenesses] for value in views.features]
-    embeddings = {name: value[count:] for name, value in views.embeddings.items()}
-    with mixed_precision(control.device):
-        taken_for_real = networks.discriminator(views.criticised)
-        with torch.no_grad():
-            real = networks.discriminator(views.of_source_criticised)[drawn.shown_as]
-    change = networks.probe(of_variants) - networks.probe([value[drawn.varied] for value in views.of_redrawn])
-    terms = {
+
+    def adversarial() -> Tensor:
+        with mixed_precision(control.device):
+            taken_for_real = networks.discriminator(views.criticised)
+            with torch.no_grad():
+                real = networks.discriminator(views.of_source_criticised)[drawn.shown_as]
+        return losses.adversarial(taken_for_real, real)
+
+    def attribute_shift() -> Tensor:
+        change = networks.probe(of_variants) - networks.probe([value[drawn.varied] for value in views.of_redrawn])
+        return losses.attribute_shift(change, control, config.age_step)
+
+    terms: Uncounted = {
+        "adversarial": adversarial,
+        "attribute_shift": attribute_shift,
         # The whole picture's statistics: features may move, and what a face is made of stays.
-        "variant_texture": losses.texture(
+        "variant_texture": lambda: losses.texture(
             [value[count:likenesses] for value in views.strengths],
             [value[drawn.varied] for value in views.of_source_strengths],
             cells=1,
         ),
-        "adversarial": losses.adversarial(taken_for_real, real),
-        "colour_shift": losses.colour_shift(drawn.variants, drawn.redrawn[drawn.varied]),
-        "unlike_eyes": losses.unlike_eyes(drawn.variants, drawn.redrawn[drawn.varied].detach(), frozen.eyes),
-        "attribute_shift": losses.attribute_shift(change, control, config.age_step),
+        "colour_shift": lambda: losses.colour_shift(drawn.variants, drawn.redrawn[drawn.varied]),
+        "unlike_eyes": lambda: losses.unlike_eyes(drawn.variants, drawn.redrawn[drawn.varied].detach(), frozen.eyes),
     }
-    terms |= code_terms(run, drawn, of_variants, embeddings.get(SERVICE))
+    terms |= code_terms(run, drawn, of_variants, views.embeddings.get(SERVICE))
     for judge in judges:
-        similarity = (embeddings[judge.name] * views.originals[judge.name][drawn.varied]).sum(1)
-        terms[f"{judge.name}_band"] = losses.band(similarity, *losses.corridor(control, *judge.config.band))
+        terms[f"{judge.name}_band"] = partial(band_term, judge, drawn, views)
     return terms
 
 
-def code_terms(run: Run, drawn: Drawn, of_variants: list[Tensor], embedding: Tensor | None) -> Terms:
-    """What keeps control and latent readable and variants varied; what counts nothing is not computed.
+def band_term(judge: Judge, drawn: Drawn, views: Views) -> Tensor:
+    """How far variants are from a recogniser's band."""
+    embeddings, original = views.embeddings[judge.name][len(drawn.redrawn) :], views.originals[judge.name]
+    similarity = (embeddings * original[drawn.varied]).sum(1)
+    return losses.band(similarity, *losses.corridor(drawn.control, *judge.config.band))
+
+
+def code_terms(run: Run, drawn: Drawn, of_variants: list[Tensor], embedding: Tensor | None) -> Uncounted:
+    """What keeps control and latent readable and variants varied.
 
     Args:
         run: who takes part.
         drawn: what was drawn.
         of_variants: features of the variants.
-        embedding: of the variants by the service's recogniser, where it looked.
+        embedding: of redrawings and variants by the service's recogniser, where it looked.
     """
-    weights, networks, terms = run.config.weights, run.networks, Terms()
-    with mixed_precision(drawn.control.device):
-        if weights.mutual_information:
+    networks, control = run.networks, drawn.control
+
+    def mutual_information() -> Tensor:
+        with mixed_precision(control.device):
             mean, log_deviation = networks.recovery(drawn.variants, drawn.redrawn[drawn.varied])
-            terms["mutual_information"] = losses.mutual_information(mean, log_deviation, drawn.control)
-        if weights.latent_cycle and embedding is not None:
-            read_again, _ = networks.encoder(drawn.variants, embedding)
-            terms["latent_cycle"] = losses.latent_cycle(read_again, drawn.latent[drawn.varied])
-    if weights.diversity:
+            return losses.mutual_information(mean, log_deviation, control)
+
+    def latent_cycle() -> Tensor:
+        assert embedding is not None
+        with mixed_precision(control.device):
+            read_again, _ = networks.encoder(drawn.variants, embedding[len(drawn.redrawn) :])
+            return losses.latent_cycle(read_again, drawn.latent[drawn.varied])
+
+    def diversity() -> Tensor:
         one, other = zip(*(value.chunk(2) for value in of_variants), strict=True)
-        first, second = drawn.control.chunk(2)
+        first, second = control.chunk(2)
         spread = (first - second).square().mean(1).sqrt()
-        distance = losses.feature_distance(list(one), list(other))
-        terms["diversity"] = losses.diversity(distance, spread, run.config.diversity_limit)
-    return terms
+        return losses.diversity(losses.feature_distance(list(one), list(other)), spread, run.config.diversity_limit)
+
+    seen = {} if embedding is None else {"latent_cycle": latent_cycle}
+    return {"mutual_information": mutual_information, **seen, "diversity": diversity}
 
 
 def critic_step(run: Run, views: Views, *, with_penalty: bool) -> Terms:

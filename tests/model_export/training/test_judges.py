@@ -44,7 +44,8 @@ def test_a_file_of_none_is_a_mistake(batches: Batches) -> None:
 
 
 def test_a_step_counts_the_losses_of_each(face_set: FaceSet, dlib_weights: Path) -> None:
-    config = judged_by("dlib", "again").changed(["batch=4", "warm_up=0"])
+    even = [f"recognizers.{name}.weights.evenness=1" for name in ("service", "again")]
+    config = judged_by("dlib", "again").changed(["batch=4", "warm_up=0", *even])
     files = {"dlib": dlib_weights, "again": MODELS / "face_recognizer.onnx"}
     learner = Trainer(config, face_set, MODELS, CPU, files)
     learner.images = 4
