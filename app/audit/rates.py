@@ -148,24 +148,26 @@ class Bootstrap:
         kept = min(len(order), int(3 * max(rates) * len(order)) + 50)
         top = sorted_impostors.where(np.arange(kept))
         thresholds = [threshold_at(impostor.scores, rate) for rate in rates]
-        drawn = np.full((2, len(rates), self.resamples), np.nan)
+        drawn = np.full((3, len(rates), self.resamples), np.nan)
         for draw, times in enumerate(self):
             total = impostor.weights(times).sum()
             if not total:
                 continue
-            mass = np.cumsum(top.weights(times))
+            weights = top.weights(times)
+            mass = np.cumsum(weights)
             own = genuine.weights(times)
             for column, rate in enumerate(rates):
                 out = int(np.searchsorted(mass, total * rate * (1 + 1e-12), side="right"))
                 threshold = float(np.nextafter(top.scores[min(out, kept - 1)], np.inf))
                 drawn[0, column, draw] = threshold
                 drawn[1, column, draw] = 1 - match_rate(genuine.scores, threshold, own)
+                drawn[2, column, draw] = weights[top.scores >= thresholds[column]].sum() / total
         return [
             AtRate(
                 rate,
                 len(impostor) * rate,
                 self.interval(threshold, list(drawn[0, column])),
-                self.match_rate(impostor, threshold),
+                self.interval(match_rate(impostor.scores, threshold), list(drawn[2, column])),
                 self.interval(1 - match_rate(genuine.scores, threshold), list(drawn[1, column])),
             )
             for column, (rate, threshold) in enumerate(zip(rates, thresholds, strict=True))

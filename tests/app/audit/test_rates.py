@@ -56,6 +56,7 @@ def test_an_operating_point_is_the_plain_one_with_an_interval_around_it() -> Non
         assert point.threshold.value == threshold_at(impostor.scores, point.rate)
         assert point.fmr.value <= point.rate
         assert point.fnmr.value == 1 - match_rate(genuine.scores, point.threshold.value)
+        assert point.fmr == pytest.approx(Bootstrap(150, 200).match_rate(impostor, point.threshold.value))
         for figure in (point.threshold, point.fmr, point.fnmr):
             assert figure.low <= figure.value <= figure.high
             assert figure.low < figure.high
