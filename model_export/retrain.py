@@ -17,8 +17,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("photographs", type=Path, help="folder, tar or zip of photographs with faces; see prepare")
     parser.add_argument("out", type=Path, help="folder for data, run, models and report")
     parser.add_argument("--images", type=int, default=200_000, help="faces to see in training")
-    parser.add_argument("--start-from", type=Path, metavar="FOLDER", help="exported models to begin with; see train")
-    parser.add_argument("--recipe", help="settings of the training; see train")
+    parser.add_argument(
+        "--start-from", type=Path, metavar="FOLDER", help="exported models to begin with, app/models for one; see train"
+    )
+    parser.add_argument(
+        "--recipe",
+        help="settings of the training; see train (default: what the models of --start-from were trained with, which "
+        "is shipped for app/models; without --start-from from_nothing)",
+    )
     parser.add_argument(
         "--recognizer", action="append", default=[], metavar="NAME=FILE", help="a further judge in training; see train"
     )

@@ -13,8 +13,11 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel
 
+from app.core.colour import Bytes, desaturated
 from app.core.models import Engine
 from app.core.origin import Origin
 from app.errors import DeadlineExceeded
@@ -80,6 +83,27 @@ class Computation:
     def stage(self, name: str) -> AbstractContextManager[None]:
         """Time a stage of the request."""
         return self.metrics.stage(name)
+
+    async def as_photographed(
+        self, images: Bytes, embeddings: NDArray[np.float32], grey: NDArray[np.bool_]
+    ) -> tuple[Bytes, NDArray[np.float32]]:
+        """Images as they will leave, grey where the photograph is, and the embeddings of just these.
+
+        Args:
+            images: [n, s, s, 3], as they were drawn.
+            embeddings: [n, d] of those.
+            grey: [n], whether the photograph that each is of has no colour.
+
+        Raises:
+            DeadlineExceeded, ComputationFailed: the grey ones could not be recognised.
+        """
+        if not grey.any():
+            return images, embeddings
+        images, embeddings = images.copy(), embeddings.copy()
+        images[grey] = desaturated(images[grey])
+        with self.stage("recognize"):
+            (embeddings[grey],) = await self.engine.judge.run(images[grey], deadline=self.deadline)
+        return images, embeddings
 
     def answer_id(self, parameters: BaseModel, *photos: str) -> str:
         """32 hex digits that name an answer: a digest of everything that its bytes follow from."""

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from app.core.colour import desaturated, is_grey
+from app.core.colour import is_grey
 from app.core.computation import Computation
 from app.core.faces import similarity
 from app.core.generate import CONTROL_SIZE
@@ -171,11 +171,8 @@ async def _judged(computation: Computation, subjects: Subjects, redraw: bool) ->
         images, embeddings = await computation.engine.decoder.run(
             np.stack([subject.identity for subject in chosen]), neutral, deadline=computation.deadline
         )
-    if grey := [place for place, subject in enumerate(chosen) if subject.grey]:
-        images, embeddings = images.copy(), embeddings.copy()
-        images[grey] = desaturated(images[grey])
-        with computation.stage("recognize"):
-            (embeddings[grey],) = await computation.engine.judge.run(images[grey], deadline=computation.deadline)
+    grey = np.array([subject.grey for subject in chosen])
+    images, embeddings = await computation.as_photographed(images, embeddings, grey)
     done = []
     for subject, image, embedding in zip(chosen, images, embeddings, strict=True):
         (fidelity,) = similarity(embedding[None], subject.embedding)

@@ -12,7 +12,6 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from app.core.band import BandSearch
-from app.core.colour import desaturated
 from app.core.computation import Computation
 from app.core.controls import numbered, places, vectors
 from app.core.faces import Bytes, Floats, similarity
@@ -160,12 +159,7 @@ class Variants:
 
     async def _coloured(self, images: Bytes, embeddings: Floats) -> tuple[Bytes, Floats]:
         """Images as they will leave, and the embeddings of just these."""
-        if not self.grey:
-            return images, embeddings
-        images = desaturated(images)
-        with self.computation.stage("recognize"):
-            (embeddings,) = await self.engine.judge.run(images, deadline=self.computation.deadline)
-        return images, embeddings
+        return await self.computation.as_photographed(images, embeddings, np.full(len(images), self.grey))
 
     async def _searched(self, search: BandSearch) -> AsyncIterator[tuple[list[list[float]], Bytes, Floats]]:
         while not search.done:

@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 
 from model_export.preparing.dataset import FaceSet
-from model_export.training.config import RECIPES, SHIPPED, TrainConfig
+from model_export.training.config import FROM_NOTHING, RECIPES, TrainConfig
 from model_export.training.loop import Pace, RunFolder, train
 from model_export.training.trainer import Trainer
 
@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=recipe_file,
         metavar="RECIPE",
         help="settings: a name in model_export/recipes, or a JSON file, another run's config.json for one "
-        f"(default: those of --start-from, else {SHIPPED.stem})",
+        f"(default: with --start-from what its models were trained with, else {FROM_NOTHING.stem})",
     )
     parser.add_argument(
         "--set",
@@ -147,13 +147,13 @@ def prepare(arguments: argparse.Namespace, folder: RunFolder) -> Trainer:
 
 
 def settings(folder: RunFolder, arguments: argparse.Namespace) -> TrainConfig:
-    """Of the run that goes on; else as `--recipe` says; else those of the models it starts from; else as shipped.
+    """Of the run that goes on; else as `--recipe` says; else those of the models it starts from; else from nothing.
 
     Where nobody named a recipe, recognisers without a file do not judge, and that is said.
     """
     if folder.config.exists() or arguments.recipe:
         return TrainConfig.load(folder.config if folder.config.exists() else arguments.recipe).changed(arguments.set)
-    config = TrainConfig.of_models(arguments.start_from) if arguments.start_from else TrainConfig.load(SHIPPED)
+    config = TrainConfig.of_models(arguments.start_from) if arguments.start_from else TrainConfig.load(FROM_NOTHING)
     judged = config.judged_by({name for name, _ in arguments.recognizer})
     kept = {each.name for each in judged.recognizers}
     for name in [each.name for each in config.recognizers if each.name not in kept]:

@@ -17,7 +17,9 @@ from model_export.networks.landmarks import FEATURES
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 SHIPPED = RECIPES / "shipped.json"
-"""What the shipped weights were trained with."""
+"""What the shipped weights were trained with; they began with the weights before them."""
+FROM_NOTHING = RECIPES / "from_nothing.json"
+"""What a run needs that begins with random numbers."""
 
 SERVICE = "service"
 """The service's recogniser, whose embedding the encoder stands on: it judges in every run."""

@@ -15,7 +15,7 @@ import torch
 
 from model_export.preparing.dataset import FaceSet
 from model_export.training import command
-from model_export.training.config import SHIPPED, TrainConfig
+from model_export.training.config import RECIPES, SHIPPED, TrainConfig
 from model_export.training.loop import RunFolder
 from model_export.training.trainer import Trainer
 from tests.model_export.conftest import MODELS
@@ -83,17 +83,22 @@ def test_two_processes_of_torchrun_stay_alike(face_set: FaceSet, tmp_path: Path)
     assert images_of(tmp_path / "run") == 16
 
 
-def test_a_new_run_is_the_shipped_recipe_judged_by_the_recognisers_that_are_named(
+def test_a_run_that_starts_from_models_is_their_recipe_judged_by_the_recognisers_that_are_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shipped, run = TrainConfig.load(SHIPPED), RunFolder(tmp_path / "run")
-    words = ["data", str(run.path)]
+    words = ["data", str(run.path), "--start-from", str(MODELS)]
     assert command.settings(run, parsed(*words)) == shipped.judged_by(set())
     assert "--recognizer dlib=FILE" in capsys.readouterr().out
-    for more in ([], ["--start-from", str(MODELS)]):
-        found = command.settings(run, parsed(*words, *more, "--recognizer", "dlib=a.json", "--set", "batch=2"))
-        assert found == shipped.judged_by({"dlib"}).changed(["batch=2"])
-        assert [each.name for each in found.recognizers] == ["service", "dlib"]
+    found = command.settings(run, parsed(*words, "--recognizer", "dlib=a.json", "--set", "batch=2"))
+    assert found == shipped.judged_by({"dlib"}).changed(["batch=2"])
+    assert [each.name for each in found.recognizers] == ["service", "dlib"]
+
+
+def test_a_run_that_starts_from_nothing_is_the_recipe_for_that(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    from_nothing = TrainConfig.load(RECIPES / "from_nothing.json")
+    assert command.settings(run, parsed("data", str(run.path))) == from_nothing != TrainConfig.load(SHIPPED)
 
 
 def test_a_recipe_that_is_named_is_taken_as_it_is(tmp_path: Path) -> None:
