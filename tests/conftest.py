@@ -29,11 +29,21 @@ if TYPE_CHECKING:
     from tests.ray_cluster import TwoNodes
 
 
+LONGEST_PARAMETERS = 150
+"""Characters of a test's name that its parameters may take."""
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
     from tests.scheduling import Scheduling
 
     return Scheduling(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse names that hold a whole file or a secret: each process makes its own, and they must find the same."""
+    if long := [item.nodeid for item in items if len(item.nodeid.partition("[")[2]) > LONGEST_PARAMETERS]:
+        raise pytest.UsageError(f"give each of these cases a name, pytest.param(..., id=...): {long}")
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

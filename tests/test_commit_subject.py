@@ -28,8 +28,8 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ("x" * 72, True),
         ("x" * 73, False),
-        ("\u00fc" * 72, True),
-        ("\u00fc" * 73, False),
+        pytest.param("\u00fc" * 72, True, id="72 of two bytes"),
+        pytest.param("\u00fc" * 73, False, id="73 of two bytes"),
         ("What\n\nWhy, in a line of a body " + "that may be longer " * 5, True),
         ("What\nwhy, without a blank line", False),
         ("What\n# Please enter the commit message for your changes.", True),

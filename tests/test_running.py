@@ -7,16 +7,24 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from tests import endurance, programs
+from tests import conftest, endurance, programs
 from tests.patience import PATIENCE
 from tests.ports import Port
 from tests.scheduling import TOGETHER, together
 from tests.skipped import told
 
 ROOT = Path(__file__).parents[1]
+
+
+def test_a_case_is_not_named_after_a_whole_file() -> None:
+    short = SimpleNamespace(nodeid=f"tests/test_it.py::test_{'x' * 200}[a case]")
+    conftest.pytest_collection_modifyitems([short])
+    with pytest.raises(pytest.UsageError, match="a name"):
+        conftest.pytest_collection_modifyitems([short, SimpleNamespace(nodeid=f"test_it[{'x' * 200}]")])
 
 
 def test_a_port_is_kept_for_the_server_that_names_it() -> None:

@@ -146,8 +146,8 @@ def test_a_jpeg_that_lacks_its_end_marker_alone_is_whole(
         b"\xff\xd8\xff",
         b"<svg/>",
         b"%PDF-1.4",
-        b"GIF89a" + b"\0" * 50,
-        png_header(100, 100),
+        pytest.param(b"GIF89a" + b"\0" * 50, id="GIF without a picture"),
+        pytest.param(png_header(100, 100), id="PNG without pixels"),
         b"RIFF\0\0\0\0WEBP",
     ],
 )
