@@ -16,7 +16,8 @@ from app.core.generate import CONTROL_SIZE, IDENTITY_SIZE, Generator, uniform_co
 from app.runtime.manifest import NETWORKS
 from app.runtime.sessions import Network
 from model_export.evaluation.judge import Judge
-from studies.frames import Frames, matched, read
+from model_export.evaluation.people import Frames, read
+from studies.frames import matched
 
 GALLERY, PROBES = 2, 3
 """Photographs of a person on either side of a comparison."""

@@ -17,7 +17,9 @@ from typing import Any
 
 from model_export.evaluation import (
     baselines,
+    cohort_gain,
     controls,
+    drawn_training,
     fairness,
     features,
     identities,
@@ -39,6 +41,8 @@ QUESTIONS: Mapping[str, Callable[[Sample], dict[str, Any]]] = {
     "identities": identities.measure,
     "fairness": fairness.measure,
     "baselines": baselines.measure,
+    "cohort_gain": cohort_gain.measure,
+    "drawn_training": drawn_training.measure,
 }
 """What is asked of a sample. Each has random numbers of its own: none changes another's figures."""
 
@@ -73,6 +77,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--landmarks", type=Path, help="ONNX face mesh that training never saw; see model_export/evaluation/mesh.py"
     )
+    parser.add_argument(
+        "--people", type=Path, help="photographs of people whom training never saw, a folder a person, or their cuts"
+    )
     parser.add_argument("--card", type=Path, help="MODEL_CARD.md whose generated tables are to be written")
     for name, text in {
         "faces": "held-out faces with all random controls",
@@ -85,6 +92,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "seed": "of every choice and draw",
         "resamples": "of the faces, for the intervals; slow statistics take fewer",
         "steps": "of a control's walk from -1 to 1",
+        "each": "photographs of each of --people",
+        "most_people": "of --people",
     }.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(defaults, name), help=text)
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 takes them all")
@@ -93,7 +102,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate, write everything and print the table; returns the exit status."""
     settings = Settings(**{name: getattr(arguments, name) for name in asdict(Settings())})
-    sample = Sample(arguments.data, arguments.models, arguments.judge, settings, arguments.threads, arguments.landmarks)
+    judged, threads = arguments.judge, arguments.threads
+    sample = Sample(arguments.data, arguments.models, judged, settings, threads, arguments.landmarks, arguments.people)
     result = evaluate(sample)
     out: Path = arguments.out
     out.mkdir(parents=True, exist_ok=True)

@@ -19,6 +19,7 @@ from app.core.generate import CONTROL_SIZE, IDENTITY_SIZE, Generator, sample_con
 from model_export.evaluation.judge import Judge
 from model_export.evaluation.mesh import FaceMesh
 from model_export.evaluation.metrics import Array, Intervals
+from model_export.evaluation.people import Frames, read
 from model_export.evaluation.settings import Settings
 from model_export.evaluation.studio import Looks, Studio, Variants
 from model_export.pictures import psnr, to_tensor
@@ -65,6 +66,7 @@ class Sample:
         settings: how much is looked at.
         threads: of the CPU; 0 takes them all.
         landmarks: ONNX file of the face mesh, which training never saw either, if there is one.
+        people: folder of photographs of real people whom training never saw, a folder a person, if there is one.
 
     Attributes:
         mesh: places landmarks; None where there is no file.
@@ -84,16 +86,20 @@ class Sample:
         settings: Settings,
         threads: int = 0,
         landmarks: Path | None = None,
+        people: Path | None = None,
     ) -> None:
         if threads:
             torch.set_num_threads(threads)
+        self._people = (people, models)
         self.settings, self.intervals = settings, Intervals(settings.resamples, settings.seed)
         self.train, self.test = FaceSet.open(data, "train"), FaceSet.open(data, "test")
         if min(len(self.train), len(self.test)) < 10:
             raise ValueError(f"{data}: too few faces to evaluate on; prepare at least 10 a side")
         self.studio = Studio(Generator(models, "cpu", threads), Judge(judge, threads) if judge else None)
         self.mesh = FaceMesh(landmarks, threads) if landmarks else None
-        trained = json.loads((models / "manifest.json").read_text()).get("training", {}).get("settings", {})
+        manifest = models / "manifest.json"
+        facts = json.loads(manifest.read_text()) if manifest.exists() else {}
+        trained = facts.get("training", {}).get("settings", {})
         self.steered = tuple((trained.get("steering") or {}).get("controls", ()))
         self.detector, self.looks = Detector(models, "cpu", threads), Looks()
         fresh = self.studio.recognise(np.asarray(self.test.faces[:4]))
@@ -154,6 +160,23 @@ class Sample:
         """What the recognisers say of pictures [count * k, 128, 128, 3] of the first `count` faces."""
         judged = None if self.judged is None else self.judged[:count]
         return self.studio.score(images, embeddings, self.embeddings[:count], judged)
+
+    # -- people of a folder of their own ---------------------------------------------------------------------------
+
+    @cached_property
+    def strangers(self) -> Frames | None:
+        """Real people whom training never saw, `each` photographs of every one; None without a folder.
+
+        Raises:
+            ValueError: the folder has fewer than ten.
+        """
+        folder, models = self._people
+        if folder is None:
+            return None
+        found = read(folder, models, self.settings.each, self.settings.most_people, self.settings.seed)
+        if len(found.people) < 10 * self.settings.each:
+            raise ValueError(f"{folder}: ten people or more are needed with {self.settings.each} photographs each")
+        return found
 
     # -- as others see them --------------------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ class Settings:
         seed: of every choice and draw.
         resamples: of the faces, for the intervals; slow statistics take fewer.
         steps: of a control's walk.
+        most_people, each: real people of a folder of their own, if there is one, and photographs of each.
     """
 
     faces: int = 300
@@ -37,6 +38,8 @@ class Settings:
     seed: int = 0
     resamples: int = 1000
     steps: int = 9
+    most_people: int = 200
+    each: int = 4
 
     def chance(self, question: str) -> np.random.Generator:
         """The random numbers of one question, whatever else is asked and in which order."""

@@ -42,11 +42,28 @@ SMALL = [
 
 
 @pytest.fixture(scope="module")
-def evaluated(prepared, models, judged_by, tmp_path_factory):
+def people(face_set, tmp_path_factory):
+    """Cuts of twelve people with four pictures each: one face, in four lights."""
+    folder = tmp_path_factory.mktemp("people")
+    chance, faces, entries = np.random.default_rng(3), [], []
+    for person, face in enumerate(face_set.faces[:12]):
+        for take in range(4):
+            lit = face.astype(float) * (0.85 + 0.1 * take) + chance.normal(0, 6, face.shape)
+            entries.append({"file": f"{person}/{take}.jpg", "row": len(faces)})
+            faces.append(np.clip(lit, 0, 255).astype(np.uint8))
+    np.save(folder / "000000.faces.npy", np.stack(faces))
+    np.save(folder / "000000.embeddings.npy", np.zeros((len(faces), 192), np.float32))
+    (folder / "000000.json").write_text(json.dumps(entries))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def evaluated(prepared, models, judged_by, people, tmp_path_factory):
     out = tmp_path_factory.mktemp("evaluated")
     document = out / "CARD.md"
     document.write_text(f"# Card\nabove\n{report.BEGIN}\nold\n{report.END}\nbelow\n")
     words = ["evaluate", str(prepared), str(models), str(out), "--judge", str(judged_by), "--card", str(document)]
+    words += ["--people", str(people)]
     assert main([*words, *SMALL]) == 0
     return out
 
@@ -93,14 +110,25 @@ def test_linear_patterns_are_recovered_and_the_dead_control_is_not(result):
     assert result["metrics"]["control_recoverability"]["r2_worst"]["met"] is False
 
 
-def test_neither_the_order_nor_leaving_a_question_out_changes_a_figure(prepared, models, judged_by, result):
-    sample = Sample(prepared, models, judged_by, SMALL_SETTINGS, threads=1)
+def test_neither_the_order_nor_leaving_a_question_out_changes_a_figure(prepared, models, judged_by, people, result):
+    sample = Sample(prepared, models, judged_by, SMALL_SETTINGS, threads=1, people=people)
     asked = [name for name in reversed(command.QUESTIONS) if name != "identities"]
     again = json.loads(json.dumps(command.evaluate(sample, {name: command.QUESTIONS[name] for name in asked})))
     assert again["metrics"].keys() == result["metrics"].keys() - {"random_identities", "memorisation"}
     for name in again["metrics"].keys() - {"seconds"}:
         assert again["metrics"][name] == result["metrics"][name], name
     assert (again["controls"], again["thresholds"]) == (result["controls"], result["thresholds"])
+
+
+def test_people_are_told_apart_better_than_by_chance(result):
+    metrics = result["metrics"]
+    assert 0.5 < metrics["drawn_training"]["accuracy"]["value"] <= 1
+    assert metrics["cohort_gain"]["let_in_without"]["value"] > 0
+
+
+def test_questions_about_people_are_left_out_without_any(prepared, models, judged_by):
+    sample = Sample(prepared, models, judged_by, SMALL_SETTINGS, threads=1)
+    assert command.QUESTIONS["cohort_gain"](sample) == {} == command.QUESTIONS["drawn_training"](sample)
 
 
 def test_pictures_and_tables_are_written(evaluated, result):
