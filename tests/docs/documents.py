@@ -51,7 +51,6 @@ SHORTER = {
         "model_export evaluate prepared exported evaluation --faces 13 --controls 8 --wide 13 --baseline-faces 3 "
         "--reference 20 --sweep-faces 2 --random 8 --resamples 20 --steps 3"
     ),
-    "harden.py verifier.npz --stand-ins 5": "harden.py verifier.npz --stand-ins 3 --look-alikes 12",
 }
 """Commands that take hours or minutes, and what is run in their place: the same with less of it.
 

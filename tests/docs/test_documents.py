@@ -41,7 +41,6 @@ LEFT_BEHIND = {
         *(f"look-alike-{number}.{form}" for form in ("jpg", "webp") for number in range(4)),
     ],
     "docs/training-data.md": ["pairs.json", "nobody/3.zip"],
-    "docs/harden.md": ["verifier.npz"],
     "docs/quality.md": ["answer.json"],
     "docs/frigate.md": ["snapshot.jpg", "opinion.json"],
     "docs/compreface.md": ["example.json", "decoys/face/0003.jpg"],

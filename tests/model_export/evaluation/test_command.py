@@ -77,6 +77,9 @@ def test_every_row_is_there_with_an_interval_around_its_value(result):
     metrics = result["metrics"]
     for path, _, _ in report.HEADLINES:
         entry = report.find(metrics, path)
+        if path.startswith("features"):  # a face mesh measures them, and none is named here
+            assert entry is None, path
+            continue
         assert entry is not None, path
         if path.startswith("fairness"):  # every group is too small to count here
             assert entry["value"] is None, path

@@ -1,0 +1,60 @@
+"""examples/harden.py: what it compares, and that a cohort of the kind helps where photographs resemble everybody's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageEnhance
+
+from app.core.cohort import Cohort
+from examples import harden
+
+
+def photographs(people: int, seed: int) -> tuple[list[int], np.ndarray]:
+    """Four a person; two in five of them are drawn towards one place, as bad photographs are."""
+    chance = np.random.default_rng(seed)
+    vectors = chance.standard_normal((people, 1, 24)) + 0.4 * chance.standard_normal((people, 4, 24))
+    vectors += 4 * np.ones(24) / 24**0.5 * (chance.uniform(size=(people, 4, 1)) < 0.4)
+    vectors = np.pad(vectors.reshape(-1, 24), ((0, 0), (0, 168)))
+    unit = np.float32(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+    return np.repeat(np.arange(people), 4).tolist(), unit
+
+
+def test_everybody_is_enrolled_once_and_shown_the_rest() -> None:
+    people, vectors = photographs(6, 0)
+    similarity, normalised = harden.compared(people, vectors, photographs(30, 1)[1])
+    assert len(similarity) == len(normalised) == 6 * 18
+    assert (similarity.first == similarity.second).sum() == 18
+    assert similarity.scores[0] == pytest.approx(float(vectors[0] @ vectors[1]))
+
+
+def test_a_cohort_of_the_kind_parts_bad_photographs() -> None:
+    people, vectors = photographs(40, 0)
+    before, after = (
+        harden.rates(pairs, 0.01).fnmr.value for pairs in harden.compared(people, vectors, photographs(60, 1)[1])
+    )
+    assert after < before
+
+
+def test_too_few_photographs_are_said() -> None:
+    people, vectors = photographs(2, 0)
+    with pytest.raises(ValueError, match="6 pairs of a person, 6 of two people"):
+        harden.rates(harden.compared(people, vectors, photographs(30, 1)[1])[0], 0.01)
+
+
+def test_the_command_prints_both(portrait: Image.Image, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for person, brightness in (("ada", 0.8), ("bob", 1.2)):
+        (tmp_path / "people" / person).mkdir(parents=True)
+        for take in range(2):
+            lit = ImageEnhance.Brightness(portrait).enhance(brightness + 0.05 * take)
+            lit.save(tmp_path / "people" / person / f"{take}.png")
+    Cohort(photographs(20, 1)[1], "any").write(tmp_path / "cohort.npz")
+    words = [str(tmp_path / "people"), str(tmp_path / "cohort.npz")]
+    assert harden.main(words) == 1
+    assert "too few photographs" in capsys.readouterr().err
+    assert harden.main([*words, "--fmr", "2"]) == 0
+    said = capsys.readouterr().out
+    assert "similarity: threshold" in said
+    assert "normalised: threshold" in said
