@@ -30,7 +30,7 @@ from app.__main__ import main
 genuine = app.runtime.sessions.Network.__call__
 
 def held(self, *arrays):
-    while self.path.stem.startswith("decoder") and Path({switch!r}).exists():
+    while self.path.stem.startswith("decoder") and len(arrays[0]) >= {fewest} and Path({switch!r}).exists():
         time.sleep(0.01)
     return genuine(self, *arrays)
 

@@ -55,7 +55,8 @@ def test_for_a_client_that_left_nothing_more_is_computed(
     serve: Callable[..., Server], photo: bytes, tmp_path: Path
 ) -> None:
     switch = tmp_path / "held"
-    server = serve(code=HELD.format(switch=str(switch))).until_ready()
+    # The redrawing that likeness is judged by goes before the variants, alone.
+    server = serve(code=HELD.format(switch=str(switch), fewest=2)).until_ready()
     head = "POST /v1/variants?count=64 HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
     head += f"Content-Length: {len(photo)}\r\n\r\n"
     drawn = 'lookalike_batch_images_sum{model="decoder"}'
@@ -127,7 +128,7 @@ def test_sigterm_finishes_what_is_in_flight_and_exits(
     serve: Callable[..., Server], photo: bytes, tmp_path: Path
 ) -> None:
     switch = tmp_path / "held"
-    server = serve(code=HELD.format(switch=str(switch)), deadline=PATIENCE, max_requests=4).until_ready()
+    server = serve(code=HELD.format(switch=str(switch), fewest=1), deadline=PATIENCE, max_requests=4).until_ready()
     switch.touch()
     with ThreadPoolExecutor(4) as threads:
         asked = [threads.submit(server.variants, photo, count=32) for _ in range(4)]

@@ -14,7 +14,8 @@ from tests.app.batch.folders import OPTIONS, ROOT, fill, lines, run, tree
 from tests.patience import until
 
 UNENDING = """
-import asyncio, sys
+import asyncio, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job would ignore
 from app.__main__ import main
 from app.batch import command
 
