@@ -149,6 +149,7 @@ def get_job(request: Request, jobs: Jobs) -> schemas.JobAnswer:
     operation_id="get_job_result",
     response_class=Response,
     responses=RESULT | errors(404, 406, 409, also=(JOB_NOT_DONE,)),
+    openapi_extra=PLACE,
 )
 def get_job_result(request: Request, jobs: Jobs) -> Response:
     """The images with `manifest.jsonl`, `skipped.jsonl` and `images/metadata.jsonl`, as a zip or a tar."""
