@@ -9,7 +9,6 @@ the studies only and is not part of the project:
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from model_export.evaluation.judge import read_weights
+from model_export.evaluation.judge import convert_file, read_weights
 
 INPUT, OPSET = "data", 18
 SIDE = 112
@@ -85,12 +84,7 @@ def _convolved(node: dict[str, Any], initializers: dict[str, NDArray[Any]]) -> l
 
 def main() -> int:
     """Convert `mobileface.json` into an ONNX file; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m studies.mobileface", description=main.__doc__)
-    parser.add_argument("source", type=Path, help="mobileface.json, its weights beside it")
-    parser.add_argument("out", type=Path, help="the ONNX file to write")
-    arguments = parser.parse_args()
-    arguments.out.write_bytes(convert(arguments.source).SerializeToString())
-    return 0
+    return convert_file("studies.mobileface", "mobileface.json", convert, None)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -166,14 +167,29 @@ def convert(path: Path, features: str = FEATURES) -> onnx.ModelProto:
     return model
 
 
-def main() -> int:
-    """Convert `faceres.json` into an ONNX file; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m model_export.evaluation.judge", description=main.__doc__)
-    parser.add_argument("source", type=Path, help="faceres.json, its weights beside it")
+def convert_file(
+    module: str, source: str, convert: Callable[[Path], onnx.ModelProto], words: Sequence[str] | None
+) -> int:
+    """The command line of a module that converts a TensorFlow.js graph; returns the exit status.
+
+    Args:
+        module: the module's name.
+        source: the graph's file name, as its package has it.
+        convert: makes the ONNX model of it.
+        words: of the command line; None takes the process's own.
+    """
+    about = f"Convert `{source}` into an ONNX file."
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=about)
+    parser.add_argument("source", type=Path, help=f"{source}, its weights beside it")
     parser.add_argument("out", type=Path, help="the ONNX file to write")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     arguments.out.write_bytes(convert(arguments.source).SerializeToString())
     return 0
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Convert `faceres.json` into an ONNX file; returns the exit status."""
+    return convert_file("model_export.evaluation.judge", "faceres.json", convert, words)
 
 
 if __name__ == "__main__":

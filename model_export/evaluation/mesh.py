@@ -9,7 +9,6 @@ graph. It serves the evaluation only and is not part of the project:
 
 from __future__ import annotations
 
-import argparse
 import base64
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from PIL import Image
 
 from app.core.faces import Bytes, Floats
 from app.runtime.sessions import Network
-from model_export.evaluation.judge import OPSET, read_weights
+from model_export.evaluation.judge import OPSET, convert_file, read_weights
 
 SIDE = 192
 """Side of the network's input in pixels."""
@@ -177,12 +176,7 @@ def convert(path: Path) -> onnx.ModelProto:
 
 def main(words: list[str] | None = None) -> int:
     """Convert `facemesh.json` into an ONNX file; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m model_export.evaluation.mesh", description=main.__doc__)
-    parser.add_argument("source", type=Path, help="facemesh.json, its weights beside it")
-    parser.add_argument("out", type=Path, help="the ONNX file to write")
-    arguments = parser.parse_args(words)
-    arguments.out.write_bytes(convert(arguments.source).SerializeToString())
-    return 0
+    return convert_file("model_export.evaluation.mesh", "facemesh.json", convert, words)
 
 
 if __name__ == "__main__":
