@@ -93,6 +93,17 @@ class Metrics:
             ["outcome"],
         )
         self._webhooks = counter("lookalike_webhooks", "Jobs whose end was told of, or could not be.", ["state"])
+        self._begin_jobs()
+
+    def _begin_jobs(self) -> None:
+        """Series that are there from the start: an increase wants a value to begin with, and a panel a series."""
+        for metric, usual in (
+            (self._jobs, ("done", "failed")),
+            (self._job_photographs, ("used",)),
+            (self._webhooks, ("delivered", "failed")),
+        ):
+            for value in usual:
+                metric.labels(value)
 
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
         """A request was answered."""
