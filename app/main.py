@@ -22,6 +22,7 @@ from app.http.middleware import Envelope
 from app.http.routes import ROUTERS
 from app.http.tracing import Traced
 from app.ops.drain import ready_until_stopped
+from app.ops.garbage import start_up_kept
 from app.ops.readiness import Readiness
 from app.ops.reload import reloaded_on_hangup
 from app.settings import Settings
@@ -67,6 +68,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 if jobs:
                     app.state.worker = Worker(jobs, service, metrics, app.state.limiter)
                     await stack.enter_async_context(app.state.worker.running())
+                stack.enter_context(start_up_kept())
                 yield
         finally:
             await service.close()
@@ -95,6 +97,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     openapi.install(app, settings)
+    _allow_origins(app, settings)
+    app.add_middleware(Envelope, settings=settings, metrics=metrics, service=service, readiness=readiness)
+    app.add_middleware(ProtocolErrors)
+    if settings.tracing:
+        app.add_middleware(Traced)
+    return app
+
+
+def _allow_origins(app: FastAPI, settings: Settings) -> None:
+    """Pages of other origins may ask, where the operator names them."""
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -103,11 +115,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             allow_headers=["*"],
             expose_headers=["*"],
         )
-    app.add_middleware(Envelope, settings=settings, metrics=metrics, service=service, readiness=readiness)
-    app.add_middleware(ProtocolErrors)
-    if settings.tracing:
-        app.add_middleware(Traced)
-    return app
 
 
 def check(settings: Settings) -> None:

@@ -103,7 +103,7 @@ def refuse_if_full(gate: Gate) -> None:
         raise Overloaded(gate.retry_after())
 
 
-def json_alone(request: Request) -> None:
+async def json_alone(request: Request) -> None:
     """Refuse a body that is no JSON by its media type, which the framework would find to be "no dictionary".
 
     Raises:

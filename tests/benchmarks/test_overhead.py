@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from operator import itemgetter
 
 import numpy as np
 
@@ -59,9 +58,6 @@ def test_nothing_heavy_is_done_on_the_event_loop(photo: bytes) -> None:
     form = b'--b\r\nContent-Disposition: form-data; name="image"; filename="face.jpg"\r\n\r\n'
     form += photo + bytes(4_000_000) + b"\r\n--b--\r\n"
     message = load.request("/v1/variants?count=16&format=png", "multipart/form-data; boundary=b", form)
-    # The better of two: beside a process that takes a core even the CPU time of one piece of work grows.
-    found = min(
-        (lag.measure(lambda port: load.run(port, message, 4, 16, 0)) for _ in range(2)), key=itemgetter("busy max")
-    )
+    found = lag.measure(lambda port: load.run(port, message, 4, 16, 0))
     assert found["busy p99"] < 10
     assert found["busy max"] < 50, "a cold path may be slow once"
