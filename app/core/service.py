@@ -32,7 +32,7 @@ from app.core.parameters import (
 from app.core.reference import Reference, read_reference
 from app.core.selftest import SelfTest
 from app.core.subject import Subject, Subjects
-from app.core.subjects import find_subject, find_subjects
+from app.core.subjects import find_subject, find_subjects, judged, redrawing
 from app.core.variants import Variants, planned, sampled, swept
 from app.errors import NoCohort, PhotographUnusable
 from app.runtime.batching import Gate
@@ -154,7 +154,9 @@ class Service:
         """The faces of a photograph as identity latents; returns the answer's id, the engine used, and the faces."""
         computation = self._begin()
         with self.gate.hold(1):
-            subjects = await find_subjects(computation, photo, parameters.face, parameters)
+            seen = await find_subjects(computation, photo, parameters.face, parameters)
+            chosen = await judged(computation, seen.chosen, redrawing(computation, seen.chosen))
+        subjects = Subjects(chosen, seen.found)
         return computation.answer_id(parameters, subjects.photo), computation.engine, subjects
 
     @asynccontextmanager
@@ -170,7 +172,10 @@ class Service:
         plan = planned(computation, parameters)
         with self.gate.hold(parameters.images):
             subject = await find_subject(computation, photo, parameters.face, parameters)
-            yield sampled(computation, plan, subject.identity, subject.reference, subject)
+            async with _judged(
+                sampled(computation, plan, subject.identity, subject.reference, subject), subject
+            ) as variants:
+                yield variants
 
     @asynccontextmanager
     async def render(self, request: RenderRequest) -> AsyncIterator[Variants]:
@@ -203,7 +208,8 @@ class Service:
         control = self.control_index(parameters.control)
         with self.gate.hold(parameters.steps):
             subject = await find_subject(computation, photo, parameters.face, parameters)
-            yield swept(computation, parameters, control, subject)
+            async with _judged(swept(computation, parameters, control, subject), subject) as variants:
+                yield variants
 
     async def compare(self, reference: bytes, probe: bytes, parameters: CompareParameters) -> Comparison:
         """How alike a recogniser finds the faces of two photographs.
@@ -214,8 +220,9 @@ class Service:
         computation = self._begin()
         cohort = self._cohort_for(computation.engine) if parameters.normalise == "cohort" else None
 
-        def compared(photo: bytes, choice: Literal["largest"] | int) -> Awaitable[Subject]:
-            return find_subject(computation, photo, choice, parameters, redraw=False)
+        async def compared(photo: bytes, choice: Literal["largest"] | int) -> Subject:
+            subject = await find_subject(computation, photo, choice, parameters)
+            return (await judged(computation, [subject], None))[0]
 
         with self.gate.hold(2):
             first, second = await asyncio.gather(
@@ -267,6 +274,15 @@ class Service:
         """What a request that begins now computes with."""
         deadline = asyncio.get_running_loop().time() + self.settings.deadline
         return Computation(self.engine, self.settings, self.metrics, self.threads, self.origin, deadline)
+
+
+@asynccontextmanager
+async def _judged(variants: Variants, subject: Subject) -> AsyncIterator[Variants]:
+    """Variants of a face whose quality is known; they are drawn together with the redrawing that it is judged by."""
+    redrawn = redrawing(variants.computation, [subject])
+    with variants.begun():
+        (variants.source,) = await judged(variants.computation, [subject], redrawn)
+        yield variants
 
 
 async def _named(name: str, subject: Awaitable[Subject]) -> Subject:

@@ -1,4 +1,4 @@
-"""The faces of a photograph that a client sent: found, chosen, cut out, encoded, and judged."""
+"""The faces of a photograph that a client sent: found, chosen, cut out, encoded; and judged, once they are redrawn."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from app.core.parameters import PhotographParameters
 from app.core.quality import Probe, judge, pose_of, probe_for
 from app.core.subject import Subject, Subjects
 from app.errors import FaceTooSmall, HeadTurned, NoFace, PhotographUnusable, UnlikeAFace
+from app.runtime.batching import Job
 from app.runtime.manifest import Manifest
 
 TURNS = (90, 180, 270)
@@ -28,16 +29,15 @@ MARGIN = 1.0
 
 
 async def find_subjects(
-    computation: Computation, photo: bytes, choice: FaceChoice, how: PhotographParameters, *, redraw: bool = True
+    computation: Computation, photo: bytes, choice: FaceChoice, how: PhotographParameters
 ) -> Subjects:
-    """The chosen faces of a photograph, as the networks see them.
+    """The chosen faces of a photograph, as the networks see them, not judged yet.
 
     Args:
         computation: of the request.
         photo: the file.
         choice: which faces.
         how: whether to turn the photograph, and whether to refuse what is unlike a face.
-        redraw: whether to find out how faithfully they can be redrawn.
 
     Raises:
         NotAnImage, TooManyPixels, NoFace, FaceNotFound, FaceTooSmall, HeadTurned, UnlikeAFace: it will not do.
@@ -58,19 +58,14 @@ async def find_subjects(
         raise failure
     if how.unlike == "refuse" and probe:
         best = _without_unlike(computation.engine.manifest, best, probe)
-    return await _judged(computation, best, redraw)
+    return best
 
 
 async def find_subject(
-    computation: Computation,
-    photo: bytes,
-    choice: Literal["largest"] | int,
-    how: PhotographParameters,
-    *,
-    redraw: bool = True,
+    computation: Computation, photo: bytes, choice: Literal["largest"] | int, how: PhotographParameters
 ) -> Subject:
     """The chosen face of a photograph; see `find_subjects`."""
-    (subject,) = (await find_subjects(computation, photo, choice, how, redraw=redraw)).chosen
+    (subject,) = (await find_subjects(computation, photo, choice, how)).chosen
     return subject
 
 
@@ -160,22 +155,28 @@ def _without_unlike(manifest: Manifest, subjects: Subjects, probe: Probe) -> Sub
     return Subjects(alike, subjects.found)
 
 
-async def _judged(computation: Computation, subjects: Subjects, redraw: bool) -> Subjects:
-    """The same, with what was measured of each."""
-    manifest, chosen = computation.engine.manifest, subjects.chosen
-    if not redraw:
-        done = [replace(s, quality=judge(manifest, s.pose, s.frame, s.embedding, None, None)) for s in chosen]
-        return Subjects(done, subjects.found)
-    neutral = np.zeros((len(chosen), CONTROL_SIZE), np.float32)
+def redrawing(computation: Computation, subjects: list[Subject]) -> Job:
+    """Faces as faithfully redrawn as they can be, which begins now; for `judged`."""
+    identities = np.stack([subject.identity for subject in subjects])
+    return computation.engine.decoder.begin(identities, np.zeros((len(subjects), CONTROL_SIZE), np.float32))
+
+
+async def judged(computation: Computation, subjects: list[Subject], redrawn: Job | None) -> list[Subject]:
+    """The same, with what was measured of each; how faithfully they can be redrawn only where they were.
+
+    Raises:
+        DeadlineExceeded, ComputationFailed: the service could not.
+    """
+    manifest = computation.engine.manifest
+    if redrawn is None:
+        return [replace(s, quality=judge(manifest, s.pose, s.frame, s.embedding, None, None)) for s in subjects]
     with computation.stage("decode"):
-        images, embeddings = await computation.engine.decoder.run(
-            np.stack([subject.identity for subject in chosen]), neutral, deadline=computation.deadline
-        )
-    grey = np.array([subject.grey for subject in chosen])
+        images, embeddings = await redrawn.all(computation.deadline)
+    grey = np.array([subject.grey for subject in subjects])
     images, embeddings = await computation.as_photographed(images, embeddings, grey)
     done = []
-    for subject, image, embedding in zip(chosen, images, embeddings, strict=True):
+    for subject, image, embedding in zip(subjects, images, embeddings, strict=True):
         (fidelity,) = similarity(embedding[None], subject.embedding)
         quality = judge(manifest, subject.pose, subject.frame, subject.embedding, image, fidelity)
         done.append(replace(subject, quality=quality))
-    return Subjects(done, subjects.found)
+    return done

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, TypeVar
@@ -21,6 +22,7 @@ from app.core.parameters import PictureParameters, SamplingParameters, SweepPara
 from app.core.provenance import Provenance
 from app.core.reference import Reference
 from app.core.subject import Subject
+from app.runtime.batching import Job
 
 Against = Literal["photograph", "redrawing"]
 T = TypeVar("T")
@@ -73,6 +75,18 @@ class Variants:
     _identity: Floats
     _embedding: Floats
     _controls: list[list[float]]
+    _job: Job | None = None
+
+    @contextmanager
+    def begun(self) -> Iterator[None]:
+        """Those of a search excepted they are drawn from now on, until the block is left."""
+        if self.search is None:
+            self._job = self._queued()
+        try:
+            yield
+        finally:
+            if self._job:
+                self._job.drop()
 
     @property
     def engine(self) -> Engine:
@@ -147,15 +161,17 @@ class Variants:
 
     async def _given(self) -> AsyncIterator[tuple[list[list[float]], Bytes, Floats]]:
         done = 0
-        rows = np.asarray(self._controls, np.float32)
-        identities = np.broadcast_to(self._identity, (len(rows), len(self._identity)))
-        parts = self.engine.decoder.stream(identities, rows, deadline=self.computation.deadline)
-        while done < len(rows):
+        parts = (self._job or self._queued()).parts(self.computation.deadline)
+        while done < len(self._controls):
             with self.computation.stage("decode"):
                 images, embeddings = await anext(parts)
             images, embeddings = await self._coloured(images, embeddings)
             yield self._controls[done : done + len(images)], images, embeddings
             done += len(images)
+
+    def _queued(self) -> Job:
+        rows = np.asarray(self._controls, np.float32)
+        return self.engine.decoder.begin(np.broadcast_to(self._identity, (len(rows), len(self._identity))), rows)
 
     async def _coloured(self, images: Bytes, embeddings: Floats) -> tuple[Bytes, Floats]:
         """Images as they will leave, and the embeddings of just these."""

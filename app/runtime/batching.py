@@ -1,9 +1,9 @@
 """The micro-batcher: rows of many requests go through a network together.
 
 It counts images, not requests. A batch is made of whatever waits at the moment the network is free: nobody waits for a
-batch to fill. On a CPU several batches run at a time, a core each. Requests take turns, a share each, so a large one
-cannot starve small ones. A batch that fails is run again request by request, so one bad row harms nobody else. Whoever
-went away is dropped before anything is computed.
+batch to fill. On a CPU several batches run at a time, a core each. Requests take turns of a few images: a small one is
+finished in its turn, in the order of arrival, and a large one cannot starve others. A batch that fails is run again
+request by request, so one bad row harms nobody else. Whoever went away is dropped before anything is computed.
 """
 
 from __future__ import annotations
@@ -26,6 +26,12 @@ from app.errors import ComputationFailed, DeadlineExceeded, Overloaded
 
 Array = NDArray[Any]
 Rows = tuple[Array, ...]
+
+TURN = 9
+"""Rows that a request gets before the next has its turn: eight images, as most ask for, and the face redrawn.
+
+Were turns shorter, requests that arrive together would all be done at the very end of the last of them; were they
+longer, a small one would wait long behind large ones."""
 
 log = logging.getLogger(__name__)
 
@@ -73,20 +79,61 @@ class Gate:
 
 
 @dataclass(eq=False)
-class _Job:
-    """The rows of one request, and what came of them by the number of their first row."""
+class Job:
+    """The rows of one request on their way; take its `parts` once, and `drop` it where they are not wanted any more."""
 
     rows: Rows
     results: dict[int, Rows | Exception] = field(default_factory=dict)
     news: asyncio.Event = field(default_factory=asyncio.Event)
     taken: int = 0
+    turn: int = 0
     gone: bool = False
 
     @property
     def left(self) -> int:
+        """Rows that no batch has taken yet."""
         return 0 if self.gone else len(self.rows[0]) - self.taken
 
-    async def result(self, start: int) -> Rows | Exception:
+    def drop(self) -> None:
+        """Compute nothing more of it."""
+        self.gone = True
+
+    async def all(self, deadline: float = math.inf) -> Rows:
+        """What comes of all rows; see `parts`."""
+        return _joined([part async for part in self.parts(deadline)])
+
+    async def parts(self, deadline: float = math.inf) -> AsyncIterator[Rows]:
+        """What comes of the rows, in order, some at a time, as batches come back.
+
+        Args:
+            deadline: the time of the event loop's clock at which to give up.
+
+        Raises:
+            DeadlineExceeded: not done by the deadline.
+            ComputationFailed: the network failed on these very rows.
+        """
+        done = 0
+        try:
+            while done < len(self.rows[0]):
+                try:
+                    async with asyncio.timeout_at(deadline if deadline < math.inf else None):
+                        result = await self._result(done)
+                except TimeoutError:
+                    raise DeadlineExceeded from None
+                if isinstance(result, Exception):
+                    raise result
+                done += len(result[0])
+                # What else has come back by now goes along: a step of the event loop each would cost more.
+                ready = [result]
+                while isinstance(more := self.results.get(done), tuple):
+                    del self.results[done]
+                    ready.append(more)
+                    done += len(more[0])
+                yield result if len(ready) == 1 else _joined(ready)
+        finally:
+            self.drop()
+
+    async def _result(self, start: int) -> Rows | Exception:
         """What came of the piece that starts at this row, once it is there: pieces can overtake each other."""
         while start not in self.results:
             self.news.clear()
@@ -98,7 +145,7 @@ class _Job:
 class _Piece:
     """Some rows of one job, on their way through the network."""
 
-    job: _Job
+    job: Job
     start: int
     rows: Rows
 
@@ -140,13 +187,13 @@ class Batcher:
         self._compute = compute
         self._sizes = tuple(sizes)
         self._pad = pad
-        self._share = max(1, sizes[-1] // 2)
+        self._turn = max(TURN, sizes[-1] // 2)
         self._executor = executor
         self._lanes = lanes
         self._busy = 0
         self._observe = observe
         self._queued = queued
-        self._jobs: deque[_Job] = deque()
+        self._jobs: deque[Job] = deque()
         self._arrived = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -165,45 +212,17 @@ class Batcher:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def run(self, *rows: Array, deadline: float = math.inf) -> Rows:
-        """Compute all rows; see `stream`."""
-        return _joined([part async for part in self.stream(*rows, deadline=deadline)])
-
-    async def stream(self, *rows: Array, deadline: float = math.inf) -> AsyncIterator[Rows]:
-        """Compute rows [k, ...]; yields them in order, some at a time, as batches come back.
-
-        Args:
-            rows: the inputs of `compute`, all with the same first dimension.
-            deadline: the time of the event loop's clock at which to give up.
-
-        Raises:
-            DeadlineExceeded: not done by the deadline.
-            ComputationFailed: the network failed on these very rows.
-        """
-        job = _Job(rows)
+    def begin(self, *rows: Array) -> Job:
+        """Queue rows [k, ...], the inputs of `compute`, which all have the same first dimension."""
+        job = Job(rows)
         self._jobs.append(job)
         self._queued(self.name, self.waiting)
         self._arrived.set()
-        done = 0
-        try:
-            while done < len(rows[0]):
-                try:
-                    async with asyncio.timeout_at(deadline if deadline < math.inf else None):
-                        result = await job.result(done)
-                except TimeoutError:
-                    raise DeadlineExceeded from None
-                if isinstance(result, Exception):
-                    raise result
-                done += len(result[0])
-                # What else has come back by now goes along: a step of the event loop each would cost more.
-                ready = [result]
-                while isinstance(more := job.results.get(done), tuple):
-                    del job.results[done]
-                    ready.append(more)
-                    done += len(more[0])
-                yield result if len(ready) == 1 else _joined(ready)
-        finally:
-            job.gone = True
+        return job
+
+    async def run(self, *rows: Array, deadline: float = math.inf) -> Rows:
+        """Compute all rows; see `Job.parts`."""
+        return await self.begin(*rows).all(deadline)
 
     async def _work(self) -> None:
         while True:
@@ -220,19 +239,22 @@ class Batcher:
                 self._busy -= 1
 
     def _take(self) -> list[_Piece]:
-        """The next batch: the waiting jobs in turn, a share each, until it is full or other lanes have enough to do."""
+        """The next batch: the waiting jobs in turn, until it is full or other lanes have enough to do."""
         pieces: list[_Piece] = []
         room = self._next_size(math.ceil(self.waiting / (self._lanes - self._busy)))
         while room and self._jobs:
-            job = self._jobs.popleft()
-            count = min(room, self._share, job.left)
-            if count == 0:
-                continue
-            pieces.append(_Piece(job, job.taken, tuple(array[job.taken : job.taken + count] for array in job.rows)))
-            job.taken += count
-            room -= count
-            if job.left:
-                self._jobs.append(job)
+            job = self._jobs[0]
+            count = min(room, self._turn - job.turn, job.left)
+            if count:
+                pieces.append(_Piece(job, job.taken, tuple(array[job.taken : job.taken + count] for array in job.rows)))
+                job.taken += count
+                job.turn += count
+                room -= count
+            if not job.left:
+                self._jobs.popleft()
+            elif job.turn == self._turn:
+                job.turn = 0
+                self._jobs.rotate(-1)
         return pieces
 
     def _next_size(self, rows: int) -> int:

@@ -7,6 +7,7 @@ import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import numpy as np
 import pytest
 
 from app.core.parameters import VariantsParameters
@@ -22,7 +23,7 @@ PARAMETERS = VariantsParameters(count=7, seed=1)
 
 @asynccontextmanager
 async def serving() -> AsyncIterator[Service]:
-    service = Service(Settings(device="cpu", threads=2, batch_sizes="1,2"), Metrics())
+    service = Service(Settings(device="cpu", threads=2, precision="int8", batch_sizes="1,2"), Metrics())
     await service.start()
     try:
         yield service
@@ -86,3 +87,36 @@ def test_a_file_that_cannot_be_written_is_told_once(photo: bytes, monkeypatch: p
 
     asyncio.run(scenario())
     assert not forgotten
+
+
+def test_a_face_is_redrawn_in_one_batch_with_its_variants(photo: bytes) -> None:
+    """A row alone costs as much as two where the decoder computes in int8."""
+    batches: list[int] = []
+
+    async def scenario() -> None:
+        async with serving() as service:
+            decode = service.engine.decoder._compute
+
+            def counted(identities: np.ndarray, controls: np.ndarray) -> tuple[np.ndarray, ...]:
+                batches.append(len(controls))
+                return decode(identities, controls)
+
+            service.engine.decoder._compute = counted
+            async with service.variants(photo, VariantsParameters(count=1, seed=1)) as variants:
+                assert variants.source
+                assert variants.source.quality
+                assert variants.source.quality.fidelity is not None
+                await variants.all_files()
+
+    asyncio.run(scenario())
+    assert batches == [2]
+
+
+def test_variants_that_nobody_takes_are_not_waited_for(photo: bytes) -> None:
+    async def scenario() -> None:
+        async with serving() as service:
+            async with service.variants(photo, VariantsParameters(count=64, seed=1)):
+                assert service.engine.decoder.waiting > 0
+            assert service.engine.decoder.waiting == 0
+
+    asyncio.run(scenario())

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from app.errors import ComputationFailed, DeadlineExceeded, Overloaded
-from app.runtime.batching import Batcher, Gate
+from app.runtime.batching import TURN, Batcher, Gate
 from tests.patience import PATIENCE, until
 
 POISON, NAN = -1.0, -2.0
@@ -139,10 +139,43 @@ def test_a_large_request_does_not_starve_a_small_one() -> None:
     asyncio.run(scenario())
 
 
+def test_small_requests_are_finished_one_after_another() -> None:
+    """Were they to advance together, the first would have to wait for the last."""
+    network = Network()
+
+    async def scenario() -> None:
+        async with batching(network, sizes=(1, 2, 4)) as batcher:
+            first = await held(network, batcher)
+            tasks = [asyncio.create_task(batcher.run(rows(*[value] * TURN))) for value in (1, 2, 3)]
+            await queued(batcher, 3 * TURN)
+            network.go.set()
+            await asyncio.gather(first, *tasks)
+        drawn = [value for batch in network.batches[1:] for value in batch]
+        assert drawn == [1] * TURN + [2] * TURN + [3] * TURN
+
+    asyncio.run(scenario())
+
+
+def test_what_is_dropped_before_it_is_taken_is_not_computed() -> None:
+    network = Network()
+
+    async def scenario() -> None:
+        async with batching(network) as batcher:
+            first = await held(network, batcher)
+            unwanted, wanted = batcher.begin(rows(8, 9)), batcher.begin(rows(1))
+            unwanted.drop()
+            assert batcher.waiting == 1
+            network.go.set()
+            await asyncio.gather(first, wanted.all())
+        assert network.batches == [[0], [1]]
+
+    asyncio.run(scenario())
+
+
 def test_results_come_as_they_are_made() -> None:
     async def scenario() -> None:
         async with batching(Network()) as batcher:
-            parts = [len(part[0]) async for part in batcher.stream(rows(*range(12)))]
+            parts = [len(part[0]) async for part in batcher.begin(rows(*range(12))).parts()]
         assert sum(parts) == 12
         assert len(parts) > 1
 
@@ -225,7 +258,7 @@ def test_what_has_come_back_comes_together() -> None:
 
     async def scenario() -> None:
         async with batching(network, sizes=(2,), lanes=2) as batcher:
-            parts = batcher.stream(rows(*range(8)))
+            parts = batcher.begin(rows(*range(8))).parts()
             first = asyncio.ensure_future(anext(parts))
             await asyncio.to_thread(until, lambda: len(network.batches) == 4, "only the first batch was under way")
             network.late.set()
