@@ -108,6 +108,7 @@ BEYOND: dict[str, Attack] = {
     "JPEG 30": saved("JPEG", 30),
     "cut to 60 % of each side": cropped(0.6),
     "turned by up to 5 degrees": turned(5),
+    "turned by a quarter": lambda picture, _: picture.transpose(Image.Transpose.ROTATE_90),
     "noise of 8 levels": noisy(8),
     "blurred by 1 pixel": blurred(1),
     "blurred by 2 pixels": blurred(2),

@@ -56,10 +56,10 @@ FLOOR = 0.2
 
 FALSE_ALARMS = 1e-6
 """At most this rate of unmarked pictures, by the bound, is taken for marked."""
-PLACES = 1e7
+PLACES = 2e7
 """Places, sizes and turns at which a mark is sought in one picture, rounded up."""
 THRESHOLD = float(np.sqrt(2 * np.log(2.0 ** (8 * DATA) * PLACES / FALSE_ALARMS)))
-"""Least score of a mark: 10.2."""
+"""Least score of a mark: 10.3."""
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ part, at several sizes and turns, says where in the neighbourhood it fits, and a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,7 @@ from app.core.watermark import (
 
 Matrix = NDArray[np.float64]
 """[2, 3]: from the frame, a unit square, to pixels of the picture."""
+Fits = NDArray[np.floating]
 
 WINDOW, FRAME = 128, 96
 """Side of what is searched at once, and of the frame in its middle, in pixels."""
@@ -92,19 +94,22 @@ class Outcome:
     best: float
 
 
-def search(image: Image.Image, faces: Sequence[Face], watermark: Watermark) -> Outcome:
+def search(image: Image.Image, faces: Iterable[Face], watermark: Watermark, most: int = MOST_FACES) -> Outcome:
     """Seek marks in a picture.
 
     Args:
         image: RGB or grey, of any size.
-        faces: those that were found in it.
+        faces: those that were found in it; none is asked for where the picture as a whole carries a mark.
         watermark: whose key marks are sought.
+        most: marks after which no more are sought.
     """
     seeker = _Seeker(image.convert("L"), watermark)
     seeker.whole()
     if not seeker.found:
-        for face in faces[:MOST_FACES]:
+        for face in islice(faces, MOST_FACES):
             seeker.near(face)
+            if len(seeker.found) >= most:
+                break
     if not seeker.found:
         seeker.anywhere()
     return Outcome(sorted(seeker.found, key=lambda found: -found.score), seeker.best)
@@ -120,14 +125,16 @@ class _Seeker:
         self.best = 0.0
 
     def whole(self) -> None:
-        """Take the picture for the frame."""
+        """Take the picture for the frame, whichever side is up."""
         width, height = self.image.size
         matrix = np.array([[width, 0.0, 0.0], [0.0, height, 0.0]])
-        for mirrored in (False, True):
-            at = _mirror(matrix) if mirrored else matrix
-            pilot = self._pilots([at])[0]
-            if pilot >= HEARD and not self._read(at, mirrored):
-                self._read(self._uphill(at, pilot), mirrored)
+        for _ in range(4):
+            for mirrored in (False, True):
+                at = _mirror(matrix) if mirrored else matrix
+                pilot = self._pilots([at])[0]
+                if pilot >= HEARD and (self._read(at, mirrored) or self._read(self._uphill(at, pilot), mirrored)):
+                    return
+            matrix = _quarter(matrix)
 
     def near(self, face: Face) -> bool:
         """Seek the frame where a face's points say that it is; whether it was found."""
@@ -169,18 +176,21 @@ class _Seeker:
         bank = _bank(self.watermark, tuple(sizes), tuple(turns))
         fits = np.fft.irfft2(np.fft.rfft2(window) * bank, s=(WINDOW, WINDOW), axes=(1, 2))
         near = np.roll(fits, (reach, reach), (1, 2))[:, : 2 * reach + 1, : 2 * reach + 1]
+        near = near.reshape(len(sizes), len(turns), *near.shape[1:])
         # In the middle, where most of the window counts: farther out less does, and peaks are lower.
         middle = slice(max(0, reach - REACH), reach + REACH + 1)
-        spread = float(np.sqrt((near[:, middle, middle] ** 2).mean())) + 1e-12
-        peaks = near.reshape(len(bank), -1)
-        order = np.argsort(-peaks.max(1))[:PEAKS]
-        for index in order:
-            if peaks[index].max() < PROMISING * spread:
-                return
-            down, right = np.divmod(int(peaks[index].argmax()), near.shape[2])
-            size, turn = sizes[index // len(turns)], turns[index % len(turns)]
-            shift = np.array([right - reach, down - reach]) / FRAME
-            yield _turned(matrix, shift, float(np.log(size)), float(turn))
+        peaks: list[tuple[float, Matrix]] = []
+        for fit, size, turn in ((near, np.log(sizes), turns), _between(near, np.log(sizes), turns)):
+            spread = float(np.sqrt((fit[..., middle, middle] ** 2).mean())) + 1e-12
+            highest = fit.reshape(*fit.shape[:2], -1).max(-1) / spread
+            for index in np.argsort(-highest, axis=None)[:PEAKS]:
+                row, column = np.divmod(int(index), len(turn))
+                down, right = np.divmod(int(fit[row, column].argmax()), fit.shape[-1])
+                shift = np.array([right - reach, down - reach]) / FRAME
+                place = _turned(matrix, shift, float(size[row]), float(turn[column]))
+                peaks.append((float(highest[row, column]), place))
+        peaks.sort(key=lambda peak: -peak[0])
+        yield from (place for height, place in peaks[:PEAKS] if height >= PROMISING)
 
     def _uphill(self, matrix: Matrix, score: float) -> Matrix:
         """The place nearby where the unchanging part shows best."""
@@ -267,6 +277,11 @@ def _mirror(matrix: Matrix) -> Matrix:
     return np.column_stack([-matrix[:, 0], matrix[:, 1], matrix[:, 0] + matrix[:, 2]])
 
 
+def _quarter(matrix: Matrix) -> Matrix:
+    """The same place, a quarter turn on."""
+    return np.column_stack([matrix[:, 1], -matrix[:, 0], matrix[:, 0] + matrix[:, 2]])
+
+
 def _moved(matrix: Matrix, shift: NDArray[np.float64], size: float = 1.0) -> Matrix:
     """The frame with its corner elsewhere and its sides as many times as long, in units of the frame as it was."""
     return np.column_stack([matrix[:, :2] * size, matrix[:, :2] @ shift + matrix[:, 2]])
@@ -282,6 +297,20 @@ def _turned(matrix: Matrix, shift: NDArray[np.float64], size: float, turn: float
 
 def _changed(matrix: Matrix, change: NDArray[np.float64]) -> Matrix:
     return _turned(matrix, change[:2], float(change[2]), float(change[3]))
+
+
+def _between(
+    fits: Fits, sizes: NDArray[np.float64], turns: NDArray[np.float64]
+) -> tuple[Fits, NDArray[np.float64], NDArray[np.float64]]:
+    """Fits [sizes, turns, rows, columns] at the sizes and turns midway between, each the sum of its neighbours'.
+
+    A mark that lies midway shows in all of its neighbours a little, at one place, and in none of them enough.
+    """
+    fits = fits[1:] + fits[:-1]
+    sizes = (sizes[1:] + sizes[:-1]) / 2
+    if len(turns) > 1:
+        fits, turns = fits[:, 1:] + fits[:, :-1], (turns[1:] + turns[:-1]) / 2
+    return fits, sizes, turns
 
 
 def _whitened(window: Floats, inside: Floats) -> Floats:

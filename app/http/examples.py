@@ -155,7 +155,7 @@ ANSWERS: dict[str, BaseModel] = {
             pixels=origin.PixelsLayer(
                 present=True,
                 score=26.12,
-                threshold=10.21,
+                threshold=10.28,
                 false_alarm_rate=1e-6,
                 marks=[
                     origin.PixelMark(

@@ -106,12 +106,38 @@ def test_it_is_found_where_no_face_is_told(marked: list[Picture]) -> None:
     assert [mark.message for mark in search(eyes, [], Watermark()).found] == [MESSAGE]
 
 
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_it_is_found_on_its_side_and_head(degrees: int, marked: list[Picture], detector: Detector) -> None:
+    """Turned, and the turn not noted in the file."""
+    for picture in marked:
+        turned = resaved(picture.rotate(-degrees, expand=True), "JPEG", 75)
+        (mark,) = found(turned, detector).found
+        assert mark.message == MESSAGE
+        assert not mark.mirrored
+        side = picture.width
+        corners = np.array([[0, 0], [side, 0], [side, side], [0, side]])
+        assert np.abs(mark.frame - np.roll(corners, -degrees // 90, axis=0)).max() < 2
+        (mark,) = found(ImageOps.mirror(turned), detector).found
+        assert mark.message == MESSAGE
+        assert mark.mirrored
+
+
 @pytest.mark.parametrize("size", [0.88, 1.15])
 def test_it_is_found_though_the_points_are_told_far_off(size: float, marked: list[Picture]) -> None:
     """As the detector sees some drawn faces: their frame an eighth too large or too small."""
     picture = shown(marked[0])
     side = round(1.43 * marked[0].width)
     points = ((FRAME_POINTS - 0.5) * size + 0.5) * side + [61, 37]
+    face = Face((61, 37, 61 + side, 37 + side), np.vstack([points, points[:2]]), 0.9)
+    assert [mark.message for mark in search(picture, [face], Watermark()).found] == [MESSAGE]
+
+
+@pytest.mark.parametrize("turn", [-1, 1])
+def test_a_faint_one_is_found_between_the_sizes_and_turns_that_are_tried(turn: int, marked: list[Picture]) -> None:
+    picture = resaved(shown(marked[4]), "JPEG", 20)
+    side = round(1.43 * marked[4].width)
+    cosine, sine = np.cos(np.radians(turn)), np.sin(np.radians(turn))
+    points = ((FRAME_POINTS - 0.5) * 1.01 @ [[cosine, sine], [-sine, cosine]] + 0.5) * side + [61, 37]
     face = Face((61, 37, 61 + side, 37 + side), np.vstack([points, points[:2]]), 0.9)
     assert [mark.message for mark in search(picture, [face], Watermark()).found] == [MESSAGE]
 
