@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import math
 import re
+import zlib
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -42,6 +43,8 @@ MAX_PARTS = 16384
 MAX_SCANS = 100
 """Scans of a JPEG. Each passes over the whole picture, in as few as 40 bytes of the file; encoders write about ten."""
 
+PNG = b"\x89PNG\r\n\x1a\n"
+"""What a PNG begins with."""
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
 """The next marker within a scan: neither a stuffed byte, nor filling, nor a restart."""
 
@@ -98,6 +101,7 @@ def read_photo(data: bytes, max_pixels: int, reduced: bool = True, formats: tupl
         TooManyPixels: more than `max_pixels`.
     """
     _check_parts(data)
+    data = sound(data)
     try:
         image: Image.Image = Image.open(io.BytesIO(data), formats=formats)
     except Exception as error:
@@ -207,7 +211,7 @@ def _check_parts(data: bytes) -> None:
     """
     if data.startswith(b"\xff\xd8"):
         parts, scans = _jpeg_parts(data)
-    elif data.startswith(b"\x89PNG\r\n\x1a\n"):
+    elif data.startswith(PNG):
         parts, scans = _png_chunks(data), 1
     else:
         return
@@ -238,6 +242,24 @@ def _png_chunks(data: bytes) -> int:
         chunks += 1
         place += 12 + int.from_bytes(data[place : place + 4], "big")
     return chunks
+
+
+def sound(data: bytes) -> bytes:
+    """The same file without what is broken and not needed: a PNG's ancillary parts whose checksum is wrong.
+
+    Viewers leave them out, and Pillow refuses the picture.
+    """
+    if not data.startswith(PNG):
+        return data
+    kept, place = [PNG], len(PNG)
+    while place + 12 <= len(data):
+        end = place + 12 + int.from_bytes(data[place : place + 4], "big")
+        # Needed parts have a name that begins with a capital.
+        ancillary = data[place + 4] & 0x20
+        if not ancillary or zlib.crc32(data[place + 4 : end - 4]) == int.from_bytes(data[end - 4 : end], "big"):
+            kept.append(data[place:end])
+        place = end
+    return data if sum(map(len, kept)) == place else b"".join([*kept, data[place:]])
 
 
 def _draw_mark(image: Image.Image) -> None:

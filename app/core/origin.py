@@ -20,7 +20,7 @@ from PIL import Image
 
 from app.core.credentials import Credentials, Signer, Verifier, read_pair
 from app.core.faces import Bytes, Detector
-from app.core.images import READABLE, Format, contact_sheet, read_photo, write_image
+from app.core.images import READABLE, Format, contact_sheet, read_photo, sound, write_image
 from app.core.provenance import Metadata, Provenance, read_metadata
 from app.core.watermark import FALSE_ALARMS, OPEN_KEY, THRESHOLD, Message, Watermark
 from app.core.watermark_search import Found, search
@@ -190,7 +190,7 @@ class Origin:
         """
         # In full: at a fraction of its size a small face in a large picture would lose its mark.
         photo = read_photo(data, self._settings.max_pixels, reduced=False)
-        with Image.open(io.BytesIO(data), formats=READABLE) as image:
+        with Image.open(io.BytesIO(sound(data)), formats=READABLE) as image:
             metadata, media_type = read_metadata(image), Image.MIME[str(image.format)]
         faces = detector(photo.image, thorough=True)
         marks, best = [], 0.0

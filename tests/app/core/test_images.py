@@ -138,6 +138,21 @@ def test_a_jpeg_that_lacks_its_end_marker_alone_is_whole(
             read_photo(data[:-cut], MANY)
 
 
+@pytest.mark.parametrize("before", [b"IDAT", b"IEND"])
+def test_a_part_of_a_png_that_is_not_needed_may_be_broken(before: bytes) -> None:
+    data = encoded(quadrants(), "PNG")
+    place = data.index(before) - 4
+    broken = struct.pack(">I", 5) + b"tEXta\0bcd" + b"\0\0\0\0"
+    assert np.array_equal(np.asarray(read_photo(data[:place] + broken + data[place:], MANY).image), quadrants())
+
+
+def test_pixels_of_a_png_may_not_be_broken() -> None:
+    data = bytearray(encoded(quadrants(), "PNG"))
+    data[data.index(b"IDAT") + 20] ^= 0xFF
+    with pytest.raises(NotAnImage):
+        read_photo(bytes(data), MANY)
+
+
 @pytest.mark.parametrize(
     "data",
     [

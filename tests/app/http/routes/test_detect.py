@@ -228,6 +228,19 @@ def test_forged_credentials_are_an_answer(new_client: Callable[..., TestClient],
     assert not broken["layers"]["credentials"]["valid"]
 
 
+def test_credentials_that_the_disk_broke_are_an_answer(
+    new_client: Callable[..., TestClient], photo: bytes, chain: Chain
+) -> None:
+    """Their part of a PNG then has a checksum that is wrong."""
+    signing = new_client(c2pa_certificates=chain.certificates, c2pa_key=chain.key)
+    answer = signing.post("/v1/variants?count=1", files={"image": photo}, headers={"Accept": "image/png"})
+    broken = bytearray(answer.content)
+    broken[broken.index(b"trainedAlgorithmicMedia")] ^= 1
+    told = detect(signing, bytes(broken))
+    assert told["verdict"] == "drawn-by-this-model", "the pixels say so"
+    assert told["layers"]["credentials"]["state"] == "invalid"
+
+
 def segments(jpeg: bytes) -> list[bytes]:
     """The segments of a JPEG up to its pixels."""
     found, place = [], 2
