@@ -17,8 +17,10 @@ from typing import Any
 
 from model_export.evaluation import (
     baselines,
+    bounds,
     cohort_gain,
     controls,
+    difficult,
     drawn_training,
     fairness,
     features,
@@ -34,6 +36,8 @@ from model_export.evaluation.settings import Settings
 
 QUESTIONS: Mapping[str, Callable[[Sample], dict[str, Any]]] = {
     "likeness": likeness.measure,
+    "bounds": bounds.measure,
+    "difficult": difficult.measure,
     "realism": realism.measure,
     "controls": controls.measure,
     "features": features.measure,

@@ -16,6 +16,7 @@ HEADLINES = (
     ("calibration.judge_still_recognises.degraded_photographs", "the same of blurred, JPEG'd photographs", "percent"),
     ("in_band.similarity_median", "similarity of a variant to its source, median", "number"),
     ("reconstruction.psnr", "reconstruction (c = 0): PSNR, dB", "number"),
+    ("principal_components.psnr", "the same of 70 principal components of training faces", "number"),
     ("reconstruction.similarity_median", "reconstruction: similarity, median", "number"),
     ("reconstruction.above_threshold", "reconstruction: above the threshold at FMR 1e-3", "percent"),
     ("reconstruction.judge_above_threshold", "the same by the independent recogniser", "percent"),
@@ -44,6 +45,12 @@ HEADLINES = (
         "random people confused by the independent recogniser",
         "number",
     ),
+    (
+        "texture.grey.networks",
+        "grey photographs: largest minus least channel, levels, by the networks",
+        "number",
+    ),
+    ("texture.grey.served", "the same as served", "number"),
     ("random_identities.detected", "random identities in which the detector finds a face", "percent"),
     ("random_identities.detected_among_photographs", "the same for held-out photographs", "percent"),
     ("random_identities.nearest_training_face", "random identities: similarity to the nearest training face", "number"),
@@ -84,6 +91,8 @@ def tables(evaluation: dict[str, Any]) -> str:
         "### By group and gender of the data's labels",
         _groups(metrics["fairness"]["groups"]),
     ]
+    if metrics.get("difficult"):
+        parts += ["### By kind of photograph, redrawn at control 0", _kinds(metrics["difficult"])]
     return "\n\n".join(parts) + "\n"
 
 
@@ -134,6 +143,22 @@ def _groups(groups: dict[str, dict[str, Any]]) -> str:
         for name, row in groups.items()
     ]
     head = ("group", "faces", "in band", "reconstruction above threshold", "similarity", "PSNR, dB", "diversity")
+    return _table(head, rows)
+
+
+def _kinds(kinds: dict[str, dict[str, Any]]) -> str:
+    rows = [
+        (
+            name.replace("_", " "),
+            str(row["faces"]),
+            written(row["above_threshold"], "percent"),
+            written(row["judge_above_threshold"], "percent") if "judge_above_threshold" in row else "not measured",
+            written(row["similarity_median"]),
+            written(row["psnr"]),
+        )
+        for name, row in kinds.items()
+    ]
+    head = ("kind", "faces", "taken for the person", "the same by the independent recogniser", "similarity", "PSNR, dB")
     return _table(head, rows)
 
 

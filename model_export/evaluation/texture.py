@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from app.core.colour import desaturated, is_grey
 from app.core.faces import FRAME_POINTS, Bytes
 from model_export.evaluation.metrics import Array, as_json
 from model_export.evaluation.sample import Sample
@@ -22,7 +23,22 @@ def measure(sample: Sample) -> dict[str, Any]:
         "redrawn": sample.redrawn.images,
         "variants": variants.reshape(-1, *variants.shape[2:]),
     }
-    return {"texture": {kind: of(sample, pictures, drawn=kind != "photographs") for kind, pictures in kinds.items()}}
+    found = {kind: of(sample, pictures, drawn=kind != "photographs") for kind, pictures in kinds.items()}
+    return {"texture": found | {"grey": greyness(sample)}}
+
+
+def greyness(sample: Sample) -> dict[str, Any]:
+    """Mean over the picture of largest minus least channel, in levels of 255, of the redrawings of grey photographs.
+
+    As the networks draw them, and as they are served: where the photograph is grey, what is drawn is desaturated.
+    """
+    grey = np.array([is_grey(picture) for picture in sample.sources])
+    if not grey.any():
+        return {"photographs": 0}
+    drawn = sample.redrawn.images[grey]
+    tints = {"networks": drawn, "served": desaturated(drawn)}
+    rows = {name: sample.intervals.mean(np.ptp(pictures, axis=3).mean((1, 2))) for name, pictures in tints.items()}
+    return {"photographs": int(grey.sum()), **as_json(rows | {"served": rows["served"].with_aim("<=", 1)})}
 
 
 def of(sample: Sample, pictures: Bytes, *, drawn: bool) -> dict[str, Any]:
