@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from app.batch.layout import MANIFEST, RUN
 from app.core.formats import HEAD_BYTES, SUFFIXES, is_picture
 from app.errors import Refused, SourceUnreadable
 
@@ -116,6 +117,9 @@ def _folder(root: Path, without: Path | None) -> list[Photograph]:
             continue
         if here in above:
             found.append(_refused(root, folder, "It is a link to a folder that it lies in."))
+            continue
+        if folder != root and {RUN, MANIFEST} <= {path.name for path, _ in inside}:
+            found.append(_refused(root, folder, "It holds look-alikes that an earlier run made."))
             continue
         for path, is_folder in inside:
             if is_folder:

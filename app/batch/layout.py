@@ -20,6 +20,8 @@ Kind = Literal["person", "flat", "webdataset"]
 Labels = Literal["same-person", "look-alike-is-new-person"]
 
 IMAGES, SHARDS = "images", "shards"
+RUN, MANIFEST = "run.json", "manifest.jsonl"
+"""What lies beside them in the folder of a run, whatever its layout."""
 NAME_BYTES = 200
 """Longest name that is made of others; file systems take 255, and something is appended."""
 

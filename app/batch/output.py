@@ -15,7 +15,7 @@ from typing import IO, Any
 from filelock import FileLock, Timeout
 
 from app.batch.job import Made
-from app.batch.layout import IMAGES, SHARDS, Layout, printable
+from app.batch.layout import IMAGES, MANIFEST, RUN, SHARDS, Layout, printable
 from app.batch.shards import Shards
 from app.errors import CannotRun
 
@@ -57,7 +57,7 @@ class Output:
     @property
     def manifest(self) -> Path:
         """Its `manifest.jsonl`."""
-        return self.folder / "manifest.jsonl"
+        return self.folder / MANIFEST
 
     @property
     def skipped(self) -> Path:
@@ -91,7 +91,7 @@ class Output:
 
     @property
     def _run(self) -> Path:
-        return self.folder / "run.json"
+        return self.folder / RUN
 
     def _check_ours(self) -> None:
         ours = (f"{self._run.name}.part", LOCK, *([self.skipped.name] if self.lasting else []))
@@ -255,8 +255,7 @@ class Writer:
             for index in range(self.wanted):
                 (self.folder / self.layout.file(made.name, index, self.suffix)).unlink(missing_ok=True)
         if made.problem:
-            _skip(self.skipped, made.name, made.problem, made.detail)
-            self.tally.skipped += 1
+            self.skip(made)
             return
         lines = [self._placed(line) for line in made.lines]
         if self.shards:
@@ -273,6 +272,11 @@ class Writer:
         self.tally.used += 1
         self.tally.images += len(lines)
         self.tally.short += len(lines) < self.wanted
+
+    def skip(self, made: Made) -> None:
+        """Tell of a photograph that is not used; images that it has already stay."""
+        _skip(self.skipped, made.name, made.problem, made.detail)
+        self.tally.skipped += 1
 
     def _placed(self, line: dict[str, Any]) -> dict[str, Any]:
         """A line with where its image lies, and what it is labelled as."""

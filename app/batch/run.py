@@ -15,6 +15,7 @@ Engine = tuple[Manifest, Callable[[list[Photograph], set[str]], AsyncGenerator[M
 """The models in use, and what makes of the photographs that are not done what each gives, in their order."""
 
 CHANGED = "It has changed since its look-alikes were made, and a shard cannot be amended. Name a new folder."
+GONE = "It is not there any more, and its look-alikes still are. For a data set without them name a new folder."
 
 
 async def fill(
@@ -35,18 +36,20 @@ async def fill(
     manifest, made_by = engine
     # What lasts goes on with other models too; each line says which.
     await asyncio.to_thread(output.claim, job.asked(None if output.lasting else manifest))
-    others: list[str] = []
+    unused: list[Made] = []
     if not output.lasting:
         others = await asyncio.to_thread(lambda: list(changed(photographs, output.done, job.settings.max_bytes)))
-    if job.layout.kind != "webdataset":
-        await asyncio.to_thread(output.forget, others)
-        others = []
+        gone = sorted(output.done.keys() - {photograph.name for photograph in photographs})
+        unused += [Made(name, problem="gone", detail=GONE) for name in gone]
+        if job.layout.kind == "webdataset":
+            unused += [Made(name, problem="changed", detail=CHANGED) for name in others]
+        else:
+            await asyncio.to_thread(output.forget, others)
     try:
         with output.opened(job.parameters.images, SUFFIX[job.parameters.format]) as writer:
-            for name in others:
-                unused = Made(name, problem="changed", detail=CHANGED)
-                writer.write(unused)
-                told(unused)
+            for made in unused:
+                writer.skip(made)
+                told(made)
             async with aclosing(made_by(photographs, output.passed | set(output.done))) as results:
                 async for made in results:
                     await asyncio.to_thread(writer.write, made)

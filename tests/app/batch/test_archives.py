@@ -116,6 +116,15 @@ def test_the_output_may_lie_inside_the_input(folder: Path):
     assert len(lines(folder / "out/manifest.jsonl")) == 10
 
 
+def test_what_an_earlier_run_made_is_listed(folder: Path, tmp_path: Path):
+    assert run(folder, folder / "earlier") == 0
+    used = {row["source"] for row in lines(folder / "earlier/manifest.jsonl")}
+    assert run(folder, tmp_path / "out") == 1
+    (row,) = lines(tmp_path / "out/skipped.jsonl")
+    assert (row["source"], "earlier run" in row["detail"]) == ("earlier", True)
+    assert {row["source"] for row in lines(tmp_path / "out/manifest.jsonl")} == used
+
+
 def test_unsafe_names_are_refused(tmp_path: Path, photographs: dict[str, bytes], capfd):
     photo = photographs["c.jpg"]
     unsafe = ["../up.jpg", "/tmp/absolute.jpg", "a/../../up.jpg", "C:/drive.jpg", "back\\slash.jpg", f"{'n' * 250}.jpg"]

@@ -49,6 +49,20 @@ def test_a_changed_photograph_is_used_anew(folder: Path, tmp_path: Path, photogr
         assert sorted(again[name].splitlines()) == sorted(fresh[name].splitlines())
 
 
+@pytest.mark.parametrize("layout", ["person", "webdataset"])
+def test_a_photograph_that_is_gone_is_listed(folder: Path, tmp_path: Path, layout: str):
+    out = tmp_path / "out"
+    assert run(folder, out, "--layout", layout) == 0
+    before = tree(out)
+    (folder / "c.jpg").unlink()
+    assert run(folder, out, "--layout", layout) == 1
+    (row,) = lines(out / "skipped.jsonl")
+    assert (row["source"], row["problem"]) == ("c.jpg", "gone")
+    assert {name: data for name, data in tree(out).items() if name != "skipped.jsonl"} == {
+        name: data for name, data in before.items() if name != "skipped.jsonl"
+    }
+
+
 def test_a_changed_photograph_in_a_shard_is_listed(folder: Path, tmp_path: Path, photographs: dict[str, bytes]):
     assert run(folder, tmp_path / "out", "--layout", "webdataset") == 0
     before = (tmp_path / "out/shards/000000.tar").read_bytes()
