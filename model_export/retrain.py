@@ -28,6 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--recognizer", action="append", default=[], metavar="NAME=FILE", help="a further judge in training; see train"
     )
+    parser.add_argument(
+        "--landmarks", action="append", default=[], metavar="FILE", help="a network that steers controls; see train"
+    )
+    parser.add_argument("--mesh", type=Path, help="face mesh that training never saw; see --landmarks of evaluate")
+    parser.add_argument("--people", type=Path, help="photographs of people whom training never saw; see evaluate")
     parser.add_argument("--judge", type=Path, help="ONNX recogniser that training never saw; see evaluate")
     parser.add_argument("--version", default="0.1.0", help="version of the model, as clients see it")
 
@@ -42,7 +47,9 @@ def run(arguments: argparse.Namespace) -> int:
     start = ["--start-from", str(arguments.start_from)] if arguments.start_from else []
     start += ["--recipe", arguments.recipe] if arguments.recipe else []
     start += [word for named in arguments.recognizer for word in ("--recognizer", named)]
-    judge = ["--judge", str(arguments.judge)] if arguments.judge else []
+    start += [word for file in arguments.landmarks for word in ("--landmarks", file)]
+    judges = {"--judge": arguments.judge, "--landmarks": arguments.mesh, "--people": arguments.people}
+    judged = [word for option, file in judges.items() if file for word in (option, str(file))]
     card = out / "models" / CARD.name
 
     def keep_card() -> int:
@@ -55,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
         lambda: main(["train", data, trained, *start, "--set", f"total_images={arguments.images}"]),
         lambda: main(export),
         keep_card,
-        lambda: main(["evaluate", data, models, report, "--card", str(card), *judge]),
+        lambda: main(["evaluate", data, models, report, "--card", str(card), *judged]),
         lambda: main([*export, "--facts", str(out / "report" / "evaluation.json")]),
     ):
         status: int = step()

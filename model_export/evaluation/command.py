@@ -1,8 +1,8 @@
 """`evaluate`: what the served networks do with faces that training never saw, with intervals, beside two baselines.
 
 Judges the ONNX files as they are served, on the CPU. Every interval resamples faces, never the variants of one face.
-Writes `evaluation.json` (whose `controls`, `thresholds` and `metrics` are copied into the manifest by `export
---facts`), plots and sheets.
+Writes `evaluation.json` (whose `controls`, `thresholds`, `redrawing` and `metrics` are copied into the manifest by
+`export --facts`), plots and sheets.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from model_export.evaluation import (
     drawn_training,
     fairness,
     features,
+    glasses,
     identities,
     likeness,
     realism,
@@ -42,6 +43,7 @@ QUESTIONS: Mapping[str, Callable[[Sample], dict[str, Any]]] = {
     "controls": controls.measure,
     "features": features.measure,
     "texture": texture.measure,
+    "glasses": glasses.measure,
     "identities": identities.measure,
     "fairness": fairness.measure,
     "baselines": baselines.measure,
@@ -65,6 +67,7 @@ def evaluate(sample: Sample, questions: Mapping[str, Callable[[Sample], dict[str
     return {
         "controls": features.named(sample),
         "thresholds": likeness.thresholds(sample).as_manifest(),
+        "redrawing": likeness.least_agreement(sample),
         "metrics": metrics,
     }
 

@@ -40,6 +40,10 @@ HEADLINES = (
     ("texture.variants.column_standing_out", "largest step at a column, over its neighbours'", "number"),
     ("texture.variants.row_standing_out", "the same of rows", "number"),
     ("texture.variants.eye_sharpness", "eye on the right over eye on the left, sharpness", "number"),
+    ("glasses.redrawn_agree", "glasses as in the photograph, reconstruction", "percent"),
+    ("glasses.variants_agree", "the same of variants", "percent"),
+    ("glasses.photographs_agree", "the same of photographs: what the probe of glasses makes of them", "percent"),
+    ("glasses.redrawn_made_up", "reconstructions with glasses of faces without", "percent"),
     (
         "random_identities.confused_by_judge",
         "random people confused by the independent recogniser",

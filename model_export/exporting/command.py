@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Export and say what was written; returns the exit status."""
     facts = json.loads(arguments.facts.read_text()) if arguments.facts else {}
-    facts = {key: facts[key] for key in ("controls", "thresholds", "metrics") if key in facts}
+    facts = {key: facts[key] for key in ("controls", "thresholds", "redrawing", "metrics") if key in facts}
     config = TrainConfig.load(arguments.folder / "config.json")
     checkpoint = arguments.folder / "checkpoint.pt"
     faces = FaceSet.open(arguments.data, "train") if arguments.data else None

@@ -137,7 +137,7 @@ def export(
         models: folder with the third-party networks.
         out: folder to write to; third-party networks are copied there if it is another one.
         version: version of the model, as clients see it.
-        facts: `controls`, `thresholds` and `metrics`, as `evaluate` measured them.
+        facts: `controls`, `thresholds`, `redrawing` and `metrics`, as `evaluate` measured them.
         faces: the training faces, to fit the latent's distribution and the reach of the controls on (see `whitening`
             and `reach`); without them neither is fitted, and there is no decoder in int8.
     """

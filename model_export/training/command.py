@@ -149,7 +149,8 @@ def prepare(arguments: argparse.Namespace, folder: RunFolder) -> Trainer:
 def settings(folder: RunFolder, arguments: argparse.Namespace) -> TrainConfig:
     """Of the run that goes on; else as `--recipe` says; else those of the models it starts from; else from nothing.
 
-    Where nobody named a recipe, recognisers without a file do not judge, and that is said.
+    Where nobody named a recipe, recognisers without a file do not judge and nothing is steered without a network that
+    places landmarks, and that is said.
     """
     if folder.config.exists() or arguments.recipe:
         return TrainConfig.load(folder.config if folder.config.exists() else arguments.recipe).changed(arguments.set)
@@ -158,6 +159,9 @@ def settings(folder: RunFolder, arguments: argparse.Namespace) -> TrainConfig:
     kept = {each.name for each in judged.recognizers}
     for name in [each.name for each in config.recognizers if each.name not in kept]:
         print(f"{name} judges nothing: its file was not named, --recognizer {name}=FILE", flush=True)
+    if judged.steering and not arguments.landmarks:
+        print("controls are not steered: no network that places landmarks was named, --landmarks FILE", flush=True)
+        judged = judged.unsteered()
     return judged.changed(arguments.set)
 
 

@@ -236,6 +236,11 @@ class TrainConfig(_Settings):
         kept = tuple(each for each in self.recognizers if each.name in names | {SERVICE})
         return self.model_copy(update={"recognizers": kept})
 
+    def unsteered(self) -> Self:
+        """The same run without what wants networks that place landmarks."""
+        weights = self.weights.model_copy(update={"steering": 0.0, "landmarks": 0.0})
+        return self.model_copy(update={"steering": None, "weights": weights})
+
     def changed(self, settings: list[str]) -> Self:
         """The same run but for some `KEY=JSON`; keys are dotted, as `weights.pixel` or `recognizers.service.band`.
 

@@ -77,8 +77,8 @@ def test_every_row_is_there_with_an_interval_around_its_value(result):
     metrics = result["metrics"]
     for path, _, _ in report.HEADLINES:
         entry = report.find(metrics, path)
-        # A face mesh measures features, and none is named here; no photograph of the set is grey.
-        if path.startswith(("features", "texture.grey")):
+        # A face mesh measures features, and none is named here; no photograph of the set is grey, or has a label.
+        if path.startswith(("features", "texture.grey", "glasses")):
             assert entry is None, path
             continue
         assert entry is not None, path
@@ -96,6 +96,11 @@ def test_thresholds_are_what_the_manifest_wants(result):
     assert thresholds["fmr_1e-2"] <= thresholds["fmr_1e-3"] <= thresholds["fmr_1e-4"]
     assert thresholds["genuine_median"] == likeness.QUOTED_GENUINE_MEDIAN
     assert "quoted" in result["metrics"]["calibration"]["genuine_median"]["quoted_from"]
+
+
+def test_doubts_of_a_redrawing_are_those_that_one_photograph_in_a_hundred_has(result):
+    assert set(result["redrawing"]) == {"eyes", "mouth"}
+    assert all(-1 <= value < 0.99 for value in result["redrawing"].values())
 
 
 def test_ten_distinct_controls_and_the_dead_one_is_called_dead(result):
