@@ -208,10 +208,8 @@ class Settings(BaseSettings):
             raise ValueError("precision int8 is for the CPU, but device is cuda")
         if self.precision == "float16" and self.device == "cpu":
             raise ValueError("precision float16 is for CUDA, but device is cpu")
-        self._check_keys()
-        self._check_rate_limit()
-        self._check_webhooks()
-        self._check_credentials()
+        for check in (_check_keys, _check_rate_limit, _check_webhooks, _check_credentials):
+            check(self)
         if self.tracing and not tracing.available():
             raise ValueError("tracing needs OpenTelemetry: pip install 'lookalike[otel]'")
         return self
@@ -221,47 +219,51 @@ class Settings(BaseSettings):
         """Whether the API is for those who have a key."""
         return bool(self.keys) or self.keys_file is not None
 
-    def _check_keys(self) -> None:
-        if not self.needs_key:
-            for name in ("admin_keys", "protect"):
-                if getattr(self, name):
-                    raise ValueError(f"{name} is set, but there are no keys: set keys or keys_file as well")
-            return
-        names = Keyring(self.keys, self.keys_file).names
-        if not self.keys_file and (unknown := set(self.admin_keys) - names):
-            raise ValueError(f"admin_keys names {', '.join(sorted(unknown))}, but keys has no such name")
 
-    def _check_webhooks(self) -> None:
-        if not self.webhook_origins:
-            return
-        for origin in self.webhook_origins:
-            if not re.fullmatch(r"https?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(?::[0-9]{1,5})?", origin):
-                raise ValueError(f"webhook_origins: {origin} is no origin, like https://hooks.example.org:8443")
-            if origin.startswith("http:") and not self.webhook_private:
-                raise ValueError(f"webhook_origins: {origin} must begin with https://, unless webhook_private is set")
-        if len(signing_key(self.webhook_secret.get_secret_value())) < 24:
-            raise ValueError("webhook_secret must be whsec_ and at least 24 bytes in base64, to sign webhooks with")
+def _check_keys(settings: Settings) -> None:
+    if not settings.needs_key:
+        for name in ("admin_keys", "protect"):
+            if getattr(settings, name):
+                raise ValueError(f"{name} is set, but there are no keys: set keys or keys_file as well")
+        return
+    names = Keyring(settings.keys, settings.keys_file).names
+    if not settings.keys_file and (unknown := set(settings.admin_keys) - names):
+        raise ValueError(f"admin_keys names {', '.join(sorted(unknown))}, but keys has no such name")
 
-    def _check_credentials(self) -> None:
-        if bool(self.c2pa_certificates) != bool(self.c2pa_key):
-            raise ValueError("c2pa_certificates and c2pa_key go together: set both, or neither")
-        if (self.c2pa_certificates or self.c2pa_trust) and importlib.util.find_spec("c2pa") is None:
-            raise ValueError("content credentials need a library: pip install 'lookalike[c2pa]'")
 
-    def _check_rate_limit(self) -> None:
-        shared = not self.rate_store.startswith("memory:")
-        if not self.rate_limit:
-            if shared:
-                raise ValueError("rate_store is set, but there is nothing to count: set rate_limit as well")
-            return
-        if any(rate.amount < LARGEST_REQUEST for rate in parse_rates(self.rate_limit)):
-            raise ValueError(f"rate_limit must leave room for one request, which may ask for {LARGEST_REQUEST} images")
-        if shared and importlib.util.find_spec("redis") is None:
-            raise ValueError("rate_store needs a client of Redis: pip install 'lookalike[redis]'")
-        if not shared and self.workers > 1:
-            raise ValueError(
-                f"{self.workers} workers would each count images on their own: set rate_store to a redis:// address"
-            )
+def _check_webhooks(settings: Settings) -> None:
+    if not settings.webhook_origins:
+        return
+    for origin in settings.webhook_origins:
+        if not re.fullmatch(r"https?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(?::[0-9]{1,5})?", origin):
+            raise ValueError(f"webhook_origins: {origin} is no origin, like https://hooks.example.org:8443")
+        if origin.startswith("http:") and not settings.webhook_private:
+            raise ValueError(f"webhook_origins: {origin} must begin with https://, unless webhook_private is set")
+    if len(signing_key(settings.webhook_secret.get_secret_value())) < 24:
+        raise ValueError("webhook_secret must be whsec_ and at least 24 bytes in base64, to sign webhooks with")
+
+
+def _check_credentials(settings: Settings) -> None:
+    if bool(settings.c2pa_certificates) != bool(settings.c2pa_key):
+        raise ValueError("c2pa_certificates and c2pa_key go together: set both, or neither")
+    if (settings.c2pa_certificates or settings.c2pa_trust) and importlib.util.find_spec("c2pa") is None:
+        raise ValueError("content credentials need a library: pip install 'lookalike[c2pa]'")
+
+
+def _check_rate_limit(settings: Settings) -> None:
+    shared = not settings.rate_store.startswith("memory:")
+    if not settings.rate_limit:
+        if shared:
+            raise ValueError("rate_store is set, but there is nothing to count: set rate_limit as well")
+        return
+    if any(rate.amount < LARGEST_REQUEST for rate in parse_rates(settings.rate_limit)):
+        raise ValueError(f"rate_limit must leave room for one request, which may ask for {LARGEST_REQUEST} images")
+    if shared and importlib.util.find_spec("redis") is None:
+        raise ValueError("rate_store needs a client of Redis: pip install 'lookalike[redis]'")
+    if not shared and settings.workers > 1:
+        raise ValueError(
+            f"{settings.workers} workers would each count images on their own: set rate_store to a redis:// address"
+        )
 
 
 def signing_key(secret: str) -> bytes:

@@ -218,7 +218,7 @@ class Service:
             NoCohort: the score is to be normalised, and there is nothing to normalise it by.
         """
         computation = self._begin()
-        cohort = self._cohort_for(computation.engine) if parameters.normalise == "cohort" else None
+        cohort = _fitting(self._cohort, computation.engine) if parameters.normalise == "cohort" else None
 
         async def compared(photo: bytes, choice: Literal["largest"] | int) -> Subject:
             subject = await find_subject(computation, photo, choice, parameters)
@@ -236,15 +236,6 @@ class Service:
             seen = cohort.score(first.embedding, second.embedding, score)
             normalised = Normalised(seen, len(cohort.embeddings), cohort.top)
         return Comparison(answer, computation.engine, score, first, second, normalised)
-
-    def _cohort_for(self, engine: Engine) -> Cohort:
-        if not self._cohort:
-            raise NoCohort("Scores are not normalised here: the operator would have to set a cohort. Ask without.")
-        if not self._cohort.fits(engine.manifest):
-            raise NoCohort(
-                "The cohort was made with another recogniser: the operator has to make it anew. Ask without."
-            )
-        return self._cohort
 
     async def detect(self, picture: bytes) -> tuple[Engine, Examination]:
         """Which marks of origin a picture carries.
@@ -283,6 +274,19 @@ async def _judged(variants: Variants, subject: Subject) -> AsyncIterator[Variant
     with variants.begun():
         (variants.source,) = await judged(variants.computation, [subject], redrawn)
         yield variants
+
+
+def _fitting(cohort: Cohort | None, engine: Engine) -> Cohort:
+    """The cohort, where there is one for this engine's recogniser.
+
+    Raises:
+        NoCohort: there is none.
+    """
+    if not cohort:
+        raise NoCohort("Scores are not normalised here: the operator would have to set a cohort. Ask without.")
+    if not cohort.fits(engine.manifest):
+        raise NoCohort("The cohort was made with another recogniser: the operator has to make it anew. Ask without.")
+    return cohort
 
 
 async def _named(name: str, subject: Awaitable[Subject]) -> Subject:
