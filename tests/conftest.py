@@ -20,6 +20,7 @@ from skimage import data
 from app.main import create_app
 from app.settings import Settings
 from tests import programs
+from tests.networks import load_once
 from tests.server import Server
 from tests.skipped import told
 
@@ -61,6 +62,13 @@ def encoded(image: Image.Image, form: str = "JPEG", **options: object) -> bytes:
     output = io.BytesIO()
     image.save(output, form, **options)
     return output.getvalue()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _networks_are_loaded_once() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        load_once(patch)
+        yield
 
 
 @pytest.fixture(scope="session")
