@@ -1,11 +1,12 @@
 """`python -m benchmarks.marks`: what the mark in the pixels outlives, what it costs, and what it is mistaken for.
 
-    python -m benchmarks.marks --drawn 1000 --photographs FOLDER FOLDER --most 10000
+    python -m benchmarks.marks --drawn 1000 --photographs FOLDER FOLDER --most 10000 --write
 
 Faces are drawn from random identities by the model that is served, marked as the service marks them, saved as JPEG at
 95, and changed. Photographs are files that the mark never touched; nothing of them is kept. Everything is written to
 benchmarks/results/marks.json after each handful, and a run that is broken off goes on there. Photographs come from the
-folders in turn, in an order that is the same each time.
+folders in turn, in an order that is the same each time. `--write` puts what was measured into docs/provenance.md and
+benchmarks/marks.json.
 """
 
 from __future__ import annotations
@@ -14,11 +15,9 @@ import argparse
 import hashlib
 import json
 import sys
-from collections import defaultdict
 from collections.abc import Iterator
 from itertools import islice, zip_longest
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -27,11 +26,12 @@ from app.core.faces import Detector, Face
 from app.core.generate import CONTROL_SIZE, IDENTITY_SIZE, Generator
 from app.core.images import read_photo
 from app.core.origin import packed_version
-from app.core.watermark import FALSE_ALARMS, PLACES, THRESHOLD, Message, Watermark
+from app.core.watermark import Message, Watermark
 from app.core.watermark_search import search
 from app.runtime.manifest import NETWORKS, parse_manifest
 from app.settings import Settings
-from benchmarks.attacks import AIMED, BEYOND, TWO, TWO_AIM, saved, two
+from benchmarks.attacks import AIMED, BEYOND, TWO, saved, two
+from benchmarks.marks_written import Results, brief, section, write
 from benchmarks.origin import marking
 
 HANDFUL = 20
@@ -44,7 +44,6 @@ DECIDING = ("app/core/faces.py", "app/core/watermark.py", "app/core/watermark_se
 GRIDS, SQUARE = 1000, 128
 """Photographs of which it is measured whether the mark makes a grid where there is none, and their side for that."""
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
-Results = dict[str, Any]
 
 
 class Bench:
@@ -162,53 +161,6 @@ def _files(folders: list[Path], most: int) -> Iterator[bytes]:
         yield path.read_bytes()
 
 
-def table(results: Results) -> str:
-    """The figures as Markdown."""
-    rows = results["drawn"]
-    counts: dict[str, list[list[float]]] = defaultdict(list)
-    for row in rows:
-        for name, read in row["read"].items():
-            counts[name].append(read)
-    aims = {name: aim for name, (_, aim) in AIMED.items()} | {TWO: TWO_AIM}
-    lines = [
-        f"{len(rows)} drawn faces",
-        "",
-        "| what happened | read right | score, median | aim |",
-        "|---|---|---|---|",
-    ]
-    for name, reads in counts.items():
-        right, scores = np.array(reads).T
-        aim = f">= {100 * aims[name]:.0f} %" if name in aims else "-"
-        lines.append(f"| {name} | {100 * right.mean():.1f} % | {np.median(scores):.1f} | {aim} |")
-    if rows:
-        before, after = np.array([row["steps"] for row in rows]).T
-        psnr = [row["psnr"] for row in rows]
-        moved = np.abs([row["moved"] for row in rows])
-        lines += [
-            "",
-            f"PSNR to the unmarked face: least {min(psnr):.2f} dB, median {np.median(psnr):.2f} dB",
-            f"similarity moved by: median {np.median(moved):.4f}, 95 % of faces below {np.quantile(moved, 0.95):.4f}",
-            f"step ratio of columns: {before.mean():.4f} unmarked, {after.mean():.4f} marked; "
-            f"one by the other {np.median(after / before):.4f} (median), {(after / before).min():.4f} to "
-            f"{(after / before).max():.4f}",
-        ]
-    if scores := results["photographs"]:
-        alarms = sum(score >= THRESHOLD for score in scores)
-        lines += [
-            "",
-            f"{len(scores)} photographs: {alarms} false alarms at {THRESHOLD:.2f}; the best score: {max(scores):.2f}. "
-            f"Modelled rate: at most {FALSE_ALARMS:g} (2^32 messages at {PLACES:.0e} places)",
-        ]
-    if grid := results["grid"]:
-        lines.append(
-            f"step ratio of columns of {len(grid)} photographs, marked by unmarked: "
-            f"{np.median(grid):.4f} (median), {min(grid):.4f} to {max(grid):.4f}"
-        )
-    if "ms" in results:
-        lines += ["", "cost of marking: {} ms a picture at the least, {} at the median".format(*results["ms"])]
-    return "\n".join(lines)
-
-
 def main() -> int:
     """Measure, print, write; returns the exit status."""
     parser = argparse.ArgumentParser(prog="benchmarks.marks", description=__doc__)
@@ -216,13 +168,17 @@ def main() -> int:
     parser.add_argument("--photographs", type=Path, nargs="*", default=[], help="folders of photographs")
     parser.add_argument("--most", type=int, default=10000, help="photographs to look at (10000)")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/marks.json"))
+    parser.add_argument("--cost", action="store_true", help="measure the cost anew, on a machine that is quiet by now")
+    parser.add_argument("--write", action="store_true", help="write the figures into docs/provenance.md as well")
     chosen = parser.parse_args()
     bench = Bench(chosen.out)
-    if "ms" not in bench.results:
+    if chosen.cost or "ms" not in bench.results:
         bench.cost()
     bench.drawn(chosen.drawn)
     bench.photographs(chosen.photographs, chosen.most)
-    print(table(bench.results))
+    print(section(brief(bench.results)), end="")
+    if chosen.write:
+        write(bench.results)
     return 0
 
 
