@@ -145,7 +145,9 @@ class Reader:
         self._environment = kept | {
             "LOOKALIKE_PORT": str(self._port.number),
             "LOOKALIKE_DEVICE": "cpu",
-            "LOOKALIKE_BATCH_SIZES": "1,8",  # fewer sizes to warm
+            # Fewer sizes to warm, and by one thread.
+            "LOOKALIKE_BATCH_SIZES": "1,4",
+            "LOOKALIKE_THREADS": "1",
             "OMP_NUM_THREADS": "1",
             "PYTHONPATH": str(ROOT),
             "PATH": os.pathsep.join([os.environ["PATH"], str(Path(sys.prefix) / "bin")]),  # where kubectl may be
