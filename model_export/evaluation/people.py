@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from app.core.faces import Bytes, Detector, Floats, align
+from model_export.preparing.cutting import UnusablePicture, read_picture
 
 NO_PERSON = {"train", "test", "val", "frontal", "images"}
 """Folders of data sets that name a part of the set, not a person."""
@@ -24,7 +24,7 @@ class Frames:
     Attributes:
         faces: [n, 128, 128, 3].
         people: who is on each [n]: a folder's name, or the file's where there is none.
-        without: photographs in which no face was found.
+        without: photographs in which no face was found, or that are none.
         embeddings: the service's unit vectors [n, 192], where cuts have them beside the faces.
     """
 
@@ -93,7 +93,10 @@ def _face(source: Any, detector: Detector | None) -> Bytes | None:
     if detector is None:
         path, row = source
         return np.array(np.load(path, mmap_mode="r")[row]) if row is not None else None
-    photograph = Image.open(source).convert("RGB")
+    try:
+        photograph = read_picture(source.read_bytes())
+    except UnusablePicture:
+        return None
     found = detector(photograph, None)
     return align(photograph, found[0]) if found else None
 

@@ -71,7 +71,7 @@ def generator_step(run: Run, batch: Batch, dice: Dice, fade_in: float, turn: int
     weights = config.loss_weights
     redrawing = counted(redrawing_terms(run, judges, batch, drawn, views), weights)
     varying = counted(varying_terms(run, judges, drawn, views), weights) if len(drawn.variants) else {}
-    if placer:
+    if placer and (weights["landmarks"] or (varying and config.steering and weights["steering"])):
         measured = measure(placer, batch, drawn, dice)
         placed: Uncounted = {"landmarks": lambda: losses.landmarks(measured.redrawn, measured.source, LOST_POINT)}
         redrawing |= counted(placed, weights)

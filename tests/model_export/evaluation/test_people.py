@@ -6,8 +6,11 @@ import json
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
+from skimage import data
 
 from model_export.evaluation.people import person_of, read
+from tests.model_export.conftest import MODELS
 
 
 def test_people_are_the_folders_of_cfp_and_the_files_of_others() -> None:
@@ -27,3 +30,17 @@ def test_cuts_are_read_a_person_at_a_time(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.faces, faces[[1, 4, 2, 0]])
     assert found.embeddings is not None
     assert found.embeddings.ravel().tolist() == [1, 4, 2, 0]
+
+
+def test_photographs_are_read_as_the_service_reads_them(tmp_path: Path) -> None:
+    """Upright as their Exif says, and what is damaged is left out."""
+    portrait = Image.fromarray(data.astronaut())
+    lying = Image.Exif()
+    lying[0x0112] = 6  # to be turned by 90 degrees clockwise
+    (tmp_path / "a").mkdir()
+    portrait.save(tmp_path / "a" / "2.png")
+    portrait.rotate(90).save(tmp_path / "a" / "3.png", exif=lying)
+    (tmp_path / "a" / "1.jpg").write_bytes(b"no picture")
+    found = read(tmp_path, MODELS, each=2, people=1)
+    assert (found.people, found.without) == (["a", "a"], 1)
+    np.testing.assert_array_equal(*found.faces)

@@ -11,7 +11,7 @@ import torch
 
 from model_export.networks.landmarks import FEATURES
 from model_export.preparing.dataset import FaceSet
-from model_export.training import losses
+from model_export.training import losses, step
 from model_export.training.config import RECIPES, RecognizerConfig, RecognizerWeights, TrainConfig
 from model_export.training.data import Batches
 from model_export.training.processes import Processes
@@ -44,6 +44,20 @@ def test_a_step_of_the_steered_recipe_counts_all_its_losses(face_set: FaceSet, l
     assert counted <= report.keys()
     assert all(np.isfinite(value) for value in report.values())
     assert report["steering"] > 0
+
+
+def test_landmarks_are_placed_only_where_they_count(
+    face_set: FaceSet, landmark_net: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = []
+    genuine = step.measure
+    monkeypatch.setattr(step, "measure", lambda *given: measured.append(1) or genuine(*given))
+    for settings, times in ((["weights.steering=0", "weights.landmarks=0"], 0), (["weights.landmarks=1"], 1)):
+        measured.clear()
+        learner = run(tiny(*settings), face_set, landmark_net)
+        learner.images = 4
+        learner.step()
+        assert len(measured) == times
 
 
 def test_the_discriminator_has_a_head_for_pixels_where_so_asked(face_set: FaceSet, landmark_net: Path) -> None:
