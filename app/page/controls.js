@@ -15,6 +15,7 @@ export class Controls {
     this.subject = null;
     this.variant = null;
     this.still = null;
+    this.shown = null;
     this.drawing = null;
     this.sliders = model.controls.map((control) => this.#slider(control));
     byId("sliders").replaceChildren(...this.sliders.map(({ row }) => row));
@@ -26,7 +27,7 @@ export class Controls {
     byId("shuffle").addEventListener("click", () => this.set(model.controls.map(() => Math.round((Math.random() * 2 - 1) * 100) / 100)));
     byId("before").addEventListener("click", () => this.#compare(byId("before").getAttribute("aria-pressed") !== "true"));
     byId("live-download").addEventListener("click", () => {
-      if (this.variant) save(fileOf(this.variant), "lookalike.jpg");
+      if (this.shown) save(fileOf(this.shown), "lookalike.jpg");
     });
   }
 
@@ -56,6 +57,7 @@ export class Controls {
     const usable = told.length === zero.length && told.every((value) => value >= -1 && value <= 1);
     this.variant = null;
     this.still = null;
+    this.shown = null;
     await this.set(zero);
     if (this.subject !== subject) return;
     this.still = this.variant;
@@ -104,8 +106,8 @@ export class Controls {
   #compare(before) {
     const shown = before && this.still ? this.still : this.variant;
     if (!shown) return;
+    this.#put(shown);
     byId("before").setAttribute("aria-pressed", String(shown === this.still && before));
-    byId("live-image").src = addressOf(shown);
     announce(before ? "Before: all controls at zero" : "After: the controls as they are");
   }
 
@@ -142,14 +144,19 @@ export class Controls {
   #draw(variant, values) {
     this.variant = variant;
     const still = values.every((value) => value === 0);
-    const picture = byId("live-image");
-    picture.src = addressOf(variant);
-    picture.alt = still ? "The face redrawn, all controls at zero" : "The face redrawn with its controls moved";
+    this.#put(variant);
+    byId("live-image").alt = still ? "The face redrawn, all controls at zero" : "The face redrawn with its controls moved";
     byId("before").setAttribute("aria-pressed", "false");
     byId("before").hidden = still;
-    byId("live-reading").replaceChildren(
-      reading(variant.similarity, this.model), element("p", { class: "muted" }, `against ${measuredAgainst(this.subject)}`));
     notice(byId("live-notice"), null);
+  }
+
+  /** Show a picture and its similarity: the number is always that of the face above it. */
+  #put(shown) {
+    this.shown = shown;
+    byId("live-image").src = addressOf(shown);
+    byId("live-reading").replaceChildren(
+      reading(shown.similarity, this.model), element("p", { class: "muted" }, `against ${measuredAgainst(this.subject)}`));
   }
 }
 

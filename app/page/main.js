@@ -175,8 +175,14 @@ function listen() {
   window.addEventListener("hashchange", () => showView(true));
 }
 
+/** A name of the manifest as people write it: "face_width" is "Face width". */
+function inWords(name) {
+  const words = name.replaceAll("_", " ");
+  return words.charAt(0).toUpperCase() + words.slice(1);
+}
+
 function build(model) {
-  for (const control of model.controls) control.label = control.name.charAt(0).toUpperCase() + control.name.slice(1);
+  for (const control of model.controls) control.label = inWords(control.name);
   const openPanel = tabs(byId("tabs"), (name) => {
     byId("workspace").dataset.panel = name;
     remember({ panel: name === PANEL ? null : name });

@@ -47,7 +47,7 @@ export class Sweep {
     if (!this.subject) return;
     const { subject } = this;
     const parameters = { control: Number(byId("sweep-control").value), steps: Number(byId("steps").value) };
-    const { label, name } = this.model.controls[parameters.control];
+    const { label, name, low, high } = this.model.controls[parameters.control];
     remember({ sweep: name, steps: parameters.steps === 9 ? null : parameters.steps });
     const controls = this.#controls(parameters);
     const ask = ({ made, ...options }) =>
@@ -58,7 +58,7 @@ export class Sweep {
     };
     const made = await this.gallery.make(parameters.steps, ask, caption, { before: subject.before, use: this.use });
     if (made) {
-      this.gallery.summarise(`${label}, ${plural(made.variants.length, "step")}${made.cancelled ? ", then cancelled" : ""}.`
+      this.gallery.summarise(`${label}${low && high ? `, from ${low} to ${high}` : ""}, ${plural(made.variants.length, "step")}${made.cancelled ? ", then cancelled" : ""}.`
         + ` Measured against ${measuredAgainst(subject)}.`);
     }
   }

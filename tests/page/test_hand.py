@@ -1,5 +1,6 @@
 """What makes the page quick to the hand: examples, live sliders, tiles as they are made, the viewer, the address."""
 
+import base64
 import json
 import re
 
@@ -72,20 +73,27 @@ def test_before_shows_the_face_without_its_controls(visitor):
     page = visitor.open("#make?person=1&panel=controls")
     visitor.settle_controls()
     before = page.locator(LIVE).get_attribute("src")
+    reading = page.locator("#live-reading").inner_text()
     expect(page.locator("#before")).to_be_hidden()
     page.locator("#sliders input").nth(0).fill("1")
     expect(page.locator(LIVE)).not_to_have_attribute("src", before)
     page.get_by_role("button", name="Before").click()
     expect(page.locator(LIVE)).to_have_attribute("src", before)
+    assert page.locator("#live-reading").inner_text() == reading, "the number is that of the face above it"
+    with page.expect_download() as saved:
+        page.locator("#live-download").click()
+    picture = base64.b64encode(saved.value.path().read_bytes()).decode()
+    assert before.endswith(picture), "what is in sight is saved"
     page.get_by_role("button", name="Before").click()
     expect(page.locator(LIVE)).not_to_have_attribute("src", before)
+    assert page.locator("#live-reading").inner_text() != reading
 
 
 def test_statistics_are_behind_an_i_and_ends_beside_the_slider(visitor, service):
     page = visitor.page
     model = page.request.get(f"{service}/v1/model").json()
     model["controls"][0] |= {
-        "name": "nose width",
+        "name": "nose_width",
         "low": "narrow",
         "high": "<b>wide</b>",
         "effect": "+1 standard deviation",
@@ -102,6 +110,10 @@ def test_statistics_are_behind_an_i_and_ends_beside_the_slider(visitor, service)
     expect(first.locator(".effect")).to_have_text("+1 standard deviation")
     first.locator("input").fill("-0.5")
     expect(first.locator("input")).to_have_attribute("aria-valuetext", "−0.50, narrow")
+    page.get_by_role("tab", name="Sweep").click()
+    page.locator("#steps").fill("2")
+    page.locator("#make-sweep").click()
+    expect(page.locator("#sweep-words")).to_contain_text("Nose width, from narrow to <b>wide</b>, 2 steps.")
 
 
 STREAM = """() => {
