@@ -283,6 +283,11 @@ def sentences(error: ValidationError) -> list[str]:
     ]
 
 
+def reasons(error: Exception) -> list[str]:
+    """Why a command cannot begin, a sentence each: what is wrong with the settings, or what the error says."""
+    return sentences(error) if isinstance(error, ValidationError) else [str(error)]
+
+
 def table() -> str:
     """Every setting as a Markdown table, as docs/settings.md carries it."""
     return "\n".join(

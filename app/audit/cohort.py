@@ -57,11 +57,8 @@ def cohort(target: Path, count: int, seed: int, photographs: Path | None) -> int
         vectors = _photographed(photographs, studio) if photographs else _drawn(target, count, seed, studio)
         network = studio.manifest.files["recognizer"].sha256
         Cohort(vectors, network).write(target / FILE)
-    except ValidationError as error:
-        refuse(*settings.sentences(error))
-        return FAILED
-    except CannotStart as error:
-        refuse(str(error))
+    except (ValidationError, CannotStart) as error:
+        refuse(*settings.reasons(error))
         return FAILED
     except OSError as error:
         refuse(f"{error.filename or target}: {error.strerror}")

@@ -135,11 +135,8 @@ def report(
             with Cache(target) as cache:
                 made = _audited(photographs, normalise, groups, recogniser, Studio(chosen), cache, asked)
         _write(target, made, plots)
-    except ValidationError as error:
-        refuse(*settings.sentences(error))
-        return FAILED
-    except (CannotStart, PhotographUnusable) as error:
-        refuse(str(error))
+    except (ValidationError, CannotStart, PhotographUnusable) as error:
+        refuse(*settings.reasons(error))
         return FAILED
     except BrokenPipeError:
         raise

@@ -43,11 +43,8 @@ def detect(pictures: list[Path], as_json: bool) -> int:
         chosen = Settings()
         manifest = read_manifest(chosen.models)
         origin, detector = Origin(chosen), Detector(chosen.models, chosen.device)
-    except ValidationError as error:
-        refuse(*settings.sentences(error))
-        return FAILED
-    except CannotStart as error:
-        refuse(str(error))
+    except (ValidationError, CannotStart) as error:
+        refuse(*settings.reasons(error))
         return FAILED
     width = max(len(printable(str(path))) for path in pictures)
     if not as_json:
