@@ -67,7 +67,7 @@ def evaluate(sample: Sample, questions: Mapping[str, Callable[[Sample], dict[str
     return {
         "controls": features.named(sample),
         "thresholds": likeness.thresholds(sample).as_manifest(),
-        "redrawing": likeness.least_agreement(sample),
+        "redrawing": difficult.least_agreement(sample),
         "metrics": metrics,
     }
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from app.core.quality import agreement
 from model_export.evaluation import features, texture
 from model_export.evaluation.likeness import thresholds
 from model_export.evaluation.metrics import Array, as_json
@@ -40,6 +41,14 @@ def measure(sample: Sample) -> dict[str, Any]:
             rows["judge_above_threshold"] = sample.intervals.mean(taken).with_aim(">=", LEAST)
         kinds[name] = {"faces": int(chosen.sum()), **as_json(rows)}
     return {"difficult": kinds}
+
+
+def least_agreement(sample: Sample) -> dict[str, float]:
+    """What all but 1 % of faces that are not turned reach around eyes and mouth: below it the service has doubts."""
+    facing = np.flatnonzero(~(sample.test.turns[sample.rows] >= TURNED))
+    found = np.array([agreement(sample.sources[row], sample.redrawn.images[row]) for row in facing])
+    eyes, mouth = np.quantile(found, 0.01, axis=0)
+    return {"eyes": round(float(eyes), 3), "mouth": round(float(mouth), 3)}
 
 
 def kinds_of(sample: Sample) -> Iterator[tuple[str, Array]]:

@@ -11,7 +11,6 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from app.core.faces import Bytes
-from app.core.quality import agreement
 from model_export.evaluation.metrics import Figure, Intervals, as_json, calibrate, ratio_of_means
 from model_export.evaluation.sample import Sample
 from model_export.evaluation.studio import Variants
@@ -142,14 +141,6 @@ def redrawing(sample: Sample) -> dict[str, Any]:
         judged = sample.judged_again(redrawn.images[: sample.deep])
         rows["judge_above_threshold"] = intervals.mean(judged >= found.judge_threshold)
     return as_json(rows)
-
-
-def least_agreement(sample: Sample) -> dict[str, float]:
-    """What all but 1 % of the wide sample reach around eyes and mouth: below it the service has doubts."""
-    pairs = zip(sample.sources, sample.redrawn.images, strict=True)
-    found = np.array([agreement(source, redrawn) for source, redrawn in pairs])
-    eyes, mouth = np.quantile(found, 0.01, axis=0)
-    return {"eyes": round(float(eyes), 3), "mouth": round(float(mouth), 3)}
 
 
 def diversity(sample: Sample) -> dict[str, Any]:

@@ -88,9 +88,13 @@ def test_a_run_that_starts_from_models_is_their_recipe_judged_by_the_recognisers
 ) -> None:
     shipped, run = TrainConfig.load(SHIPPED), RunFolder(tmp_path / "run")
     words = ["data", str(run.path), "--start-from", str(MODELS)]
-    assert command.settings(run, parsed(*words)) == shipped.judged_by(set())
-    assert "--recognizer dlib=FILE" in capsys.readouterr().out
-    found = command.settings(run, parsed(*words, "--recognizer", "dlib=a.json", "--set", "batch=2"))
+    assert command.settings(run, parsed(*words)) == shipped.judged_by(set()).unsteered()
+    said = capsys.readouterr().out
+    assert "--recognizer dlib=FILE" in said
+    assert "--landmarks FILE" in said
+    words += ["--recognizer", "dlib=a.json", "--landmarks", "b.onnx"]
+    found = command.settings(run, parsed(*words, "--set", "batch=2"))
+    assert "--landmarks" not in capsys.readouterr().out
     assert found == shipped.judged_by({"dlib"}).changed(["batch=2"])
     assert [each.name for each in found.recognizers] == ["service", "dlib"]
 
@@ -125,6 +129,8 @@ def test_a_run_starts_from_exported_models(face_set: FaceSet, tmp_path: Path) ->
     run = tmp_path / "run"
     words = [str(tmp_path), str(run), "--models", str(MODELS), "--start-from", str(MODELS), "--device", "cpu"]
     assert command.run(parsed(*words, "--set", "batch=2", "--max-images", "2")) == 0
-    assert TrainConfig.load(run / "config.json") == TrainConfig.load(SHIPPED).judged_by(set()).changed(["batch=2"])
+    assert TrainConfig.load(run / "config.json") == TrainConfig.load(SHIPPED).judged_by(set()).unsteered().changed(
+        ["batch=2"]
+    )
     (line,) = [json.loads(line) for line in (run / "stats.jsonl").read_text().splitlines()]
     assert line["held_out_similarity"] > 0.6, "the astronaut, redrawn by the shipped decoder"

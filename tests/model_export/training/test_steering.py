@@ -12,7 +12,7 @@ import torch
 from model_export.networks.landmarks import FEATURES
 from model_export.preparing.dataset import FaceSet
 from model_export.training import losses, step
-from model_export.training.config import RECIPES, RecognizerConfig, RecognizerWeights, TrainConfig
+from model_export.training.config import SHIPPED, RecognizerConfig, RecognizerWeights, TrainConfig
 from model_export.training.data import Batches
 from model_export.training.processes import Processes
 from model_export.training.step import wanted_changes
@@ -21,7 +21,7 @@ from tests.model_export.conftest import MODELS
 from tests.model_export.tiny import TINY
 
 CPU = torch.device("cpu")
-STEERED = TrainConfig.load(RECIPES / "steered.json")
+STEERED = TrainConfig.load(SHIPPED)
 
 
 def tiny(*settings: str) -> TrainConfig:
