@@ -30,7 +30,7 @@ endurance: $(VENV)/.installed-all ## Run every test TIMES times (10) beside a pr
 	$(BIN)/python -m tests.programs
 	$(BIN)/python -m tests.endurance $(TIMES)
 
-bench: $(VENV)/.installed-all ## Measure the speed here, against the raw runtime and other servers (12 minutes, 6 GB)
+bench: $(VENV)/.installed-all ## Measure the speed here, against other servers, and write the tables of the documents (12 minutes, 6 GB)
 	$(BIN)/python -m benchmarks
 
 torture: $(VENV)/.installed-all ## Try for an hour or so to break the service on this machine, and print what was lost

@@ -42,18 +42,22 @@ def raw(networks: Decode, size: int, seconds: float, loops: int = 1) -> float:
     return size * _rate(lambda: networks.decode(identities, controls), seconds, loops)
 
 
-def raw_requests(networks: Generator, photo: bytes, size: int, seconds: float, loops: int) -> float:
-    """Images a second of all that the networks do for requests of `size` images: detector, encoder and decoder."""
+def raw_requests(networks: Decode, photo: bytes, size: int, seconds: float, loops: int) -> float:
+    """Images a second of all that the networks do for requests of `size` images: detector, encoder and decoder.
+
+    The decoder draws one more, the face redrawn.
+    """
     detector = Detector(Settings().models, "cpu", threads=1)
     image = read_photo(photo, Settings().max_pixels).image
     frame = align(image, detector(image)[0])[None]
-    controls = np.random.default_rng(0).uniform(-1, 1, (size, CONTROL_SIZE)).astype(np.float32)
+    drawn = size + 1
+    controls = np.random.default_rng(0).uniform(-1, 1, (drawn, CONTROL_SIZE)).astype(np.float32)
     step = CPU_BATCHES[-1]
 
     def request() -> None:
         detector(image)
-        identities = np.repeat(networks.encode(frame)[0], size, 0)
-        for start in range(0, size, step):
+        identities = np.repeat(networks.encode(frame)[0], drawn, 0)
+        for start in range(0, drawn, step):
             networks.decode(identities[start : start + step], controls[start : start + step])
 
     return size * _rate(request, seconds, loops)

@@ -17,11 +17,13 @@ class Load:
         images_per_second: over the time from the first request to the last answer.
         milliseconds: 50th, 95th and 99th percentile of the time to an answer.
         requests: answers.
+        times: milliseconds to each answer.
     """
 
     images_per_second: float
     milliseconds: tuple[float, float, float]
     requests: int
+    times: tuple[float, ...]
 
 
 def request(path: str, media_type: str, body: bytes) -> bytes:
@@ -53,7 +55,7 @@ async def _run(port: int, message: bytes, clients: int, images: int, seconds: fl
     await asyncio.gather(*(client() for _ in range(clients)))
     elapsed = time.perf_counter() - start
     p50, p95, p99 = (float(value) * 1e3 for value in np.percentile(times, [50, 95, 99]))
-    return Load(len(times) * images / elapsed, (p50, p95, p99), len(times))
+    return Load(len(times) * images / elapsed, (p50, p95, p99), len(times), tuple(time * 1e3 for time in times))
 
 
 async def _answer(reader: asyncio.StreamReader) -> bytes:

@@ -20,8 +20,15 @@ import psutil
 
 from benchmarks.load import request
 
-PEERS = Path("benchmarks/.peers")
-PACKAGES = {"litserve": "litserve", "bentoml": "bentoml", "ray": "ray[serve]"}
+PEERS = Path(os.environ.get("BENCH_PEERS", "benchmarks/.peers"))
+"""Where the peers' environments lie."""
+PACKAGES = {
+    "litserve": ["litserve==0.2.19"],
+    "bentoml": ["bentoml==1.4.40"],
+    "ray": ["ray[serve]==2.60.0"],
+    # Its workers do not start with a later uvloop, which makes no event loop where there is none.
+    "mlserver": ["mlserver==1.7.1", "uvloop==0.21.0"],
+}
 START = 120
 
 
@@ -45,7 +52,15 @@ class Server:
         """A request for so many images."""
         if self.name.startswith("service"):
             return request(f"/v1/variants?count={images}&seed=1", "image/jpeg", photo)
-        body = {"image": base64.b64encode(photo).decode(), "count": images, "seed": 1}
+        encoded = base64.b64encode(photo).decode()
+        if self.name.startswith("mlserver"):
+            inputs = [
+                {"name": "image", "shape": [1], "datatype": "BYTES", "data": [encoded]},
+                {"name": "count", "shape": [1], "datatype": "INT64", "data": [images]},
+                {"name": "seed", "shape": [1], "datatype": "INT64", "data": [1]},
+            ]
+            return request("/v2/models/faces/infer", "application/json", json.dumps({"inputs": inputs}).encode())
+        body = {"image": encoded, "count": images, "seed": 1}
         return request("/predict", "application/json", json.dumps(body).encode())
 
     def cpu_seconds(self) -> float:
@@ -65,6 +80,25 @@ class Server:
                 total += process.memory_full_info().pss
         return total / 2**20
 
+    def held(self, still: bool) -> None:
+        """Stop all its processes where they are, or let them go on: one that is not measured takes nothing."""
+        for process in self._processes():
+            with suppress(psutil.Error):  # one that has just ended
+                process.suspend() if still else process.resume()
+
+    def awake(self) -> None:
+        """Let it go on after it was held, and wait until it answers: its parts may have missed each other meanwhile.
+
+        Raises:
+            RuntimeError: it does not answer any more.
+        """
+        self.held(still=False)
+        until = time.monotonic() + START
+        while not _answers(self, ""):
+            if time.monotonic() > until:
+                raise RuntimeError(f"{self.name} does not answer any more")
+            time.sleep(0.1)
+
     def _processes(self) -> list[psutil.Process]:
         """It and all that descend from it: Ray's start sessions of their own."""
         try:
@@ -83,10 +117,15 @@ def install(peer: str) -> None:
 
     venv.create(home, with_pip=True)
     (runtime, *_) = packages_distributions()["onnxruntime"]  # which build it is depends on the machine
-    needs = [f"{name}=={version(name)}" for name in (runtime, "onnx", "numpy", "pillow")]
+    needs = [f"{name}=={version(name)}" for name in (runtime, "onnx", "numpy", "pillow", "reedsolo")]
     command = [home / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*command, PACKAGES[peer], *needs], check=True)
+    subprocess.run([*command, *PACKAGES[peer], *needs], check=True)
     (home / "installed").touch()
+
+
+def release(peer: str) -> str:
+    """The peer's release, as it was asked for."""
+    return PACKAGES[peer][0].partition("==")[2]
 
 
 @contextmanager
@@ -120,6 +159,9 @@ def peer(name: str, graphs: str, decoder: str) -> Iterator[Server]:
         "PATH": f"{home}{os.pathsep}{os.environ['PATH']}",
         "BENTOML_DO_NOT_TRACK": "True",
         "RAY_USAGE_STATS_ENABLED": "0",
+        # What its makers advise for throughput; both are off by default.
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
     }
     with _run(f"{name} ({graphs})", command, environment, "") as server:
         yield server
@@ -153,6 +195,7 @@ def _run(name: str, command: list[str], environment: dict[str, str], ready: str)
         yield server
     finally:
         family = server._processes()
+        server.held(still=False)
         process.send_signal(signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
             process.wait(20)

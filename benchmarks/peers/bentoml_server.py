@@ -8,7 +8,12 @@ import bentoml
 from benchmarks.peers.pipeline import Pipeline
 
 
-@bentoml.service(workers=int(os.environ.get("BENCH_CORES", "2")), traffic={"timeout": 600}, metrics={"enabled": False})
+@bentoml.service(
+    workers=int(os.environ.get("BENCH_CORES", "2")),
+    traffic={"timeout": 600},
+    metrics={"enabled": False},
+    logging={"access": {"enabled": False}},
+)
 class Faces:
     """The pipeline as BentoML wants it."""
 

@@ -1,6 +1,7 @@
 """From a photograph to look-alikes in one call, as somebody would write it who puts the ONNX files behind a server.
 
-It uses the product's own detection, alignment and image files, so that what is compared is the serving.
+It uses the product's own detection, alignment and image files, and computes what an answer of the product has: the face
+redrawn as well, by which its fidelity is told, and the mark in each picture. So what is compared is the serving.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from app.core.faces import Detector, align, recognizer_maps, similarity
 from app.core.generate import Generator, sample_controls
 from app.core.images import normalised, read_photo, write_image
 from app.core.provenance import Provenance
+from app.core.watermark import Message, Watermark
 
 MODELS = Path("app/models")
 THREADS = 1
@@ -59,6 +61,7 @@ class Pipeline:
         rewritten = os.environ.get("PEER_GRAPHS") == "rewritten"
         decoder = os.environ.get("PEER_DECODER", "decoder.onnx")
         self._networks = Generator(MODELS, "cpu", THREADS, decoder) if rewritten else ShippedFiles(MODELS, THREADS)
+        self._watermark, self._message = Watermark(), Message(0, 0)
 
     def __call__(self, body: dict[str, Any]) -> dict[str, Any]:
         """`image` in base64, `count`, `seed` -> `variants`."""
@@ -66,15 +69,15 @@ class Pipeline:
         face = self._detector(photo.image)[0]
         identities, embeddings = self._networks.encode(align(photo.image, face)[None])
         controls = sample_controls(body["seed"], body["count"], 1.0)
-        images, scores = self._networks.decode(np.repeat(identities, len(controls), 0), controls)
-        said = Provenance("lookalike", "0", "0" * 32)
+        drawn = np.concatenate([np.zeros_like(controls[:1]), controls])
+        images, scores = self._networks.decode(np.repeat(identities, len(drawn), 0), drawn)
+        fidelity, *similarities = similarity(scores, embeddings[0])
+        said = Provenance("lookalike", "0.0.0", "0" * 32)
+        files = [write_image(image, "jpeg", 95, said) for image in self._watermark.lay(images[1:], self._message)]
         return {
+            "fidelity": fidelity,
             "variants": [
-                {
-                    "control": control.tolist(),
-                    "similarity": score,
-                    "image": base64.b64encode(write_image(image, "jpeg", 95, said)).decode(),
-                }
-                for control, score, image in zip(controls, similarity(scores, embeddings[0]), images, strict=True)
-            ]
+                {"control": control.tolist(), "similarity": score, "image": base64.b64encode(file).decode()}
+                for control, score, file in zip(controls, similarities, files, strict=True)
+            ],
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks import origin
-from benchmarks.__main__ import Results, table
+from benchmarks.details import Results, table
 
 RESULTS: Results = {
     "raw rewritten batch 1|images/s": [90.0, 110.0, 100.0],
