@@ -44,6 +44,15 @@ def test_turned_blurred_and_dark_faces_are_told_from_usual_ones(pictures):
     assert "open_mouth" not in kinds
 
 
+def test_redrawings_are_doubted_below_what_nearly_all_faces_reach_that_are_not_turned(pictures):
+    drawn, turns = pictures.copy(), np.zeros(40)
+    drawn[4, 20:56, 16:112] = 255 - drawn[4, 20:56, 16:112]
+    drawn[7], turns[7] = 255 - drawn[7], 0.6
+    found = difficult.least_agreement(sample_of(pictures, turns, redrawn=SimpleNamespace(images=drawn)))
+    assert found["eyes"] < 0.5
+    assert found["mouth"] == pytest.approx(1)
+
+
 def test_principal_components_give_back_what_lies_in_their_span():
     chance = np.random.default_rng(2)
     basis = chance.normal(0, 12, (5, 128, 128, 3))
