@@ -9,7 +9,6 @@ import argparse
 import datetime
 import json
 import os
-import platform
 import re
 import statistics
 import sys
@@ -21,6 +20,7 @@ from app.core.generate import Generator
 from app.core.models import CPU_BATCHES
 from app.settings import Settings
 from benchmarks import inside, lag, load, origin, servers
+from benchmarks.compare import machine
 from benchmarks.peers.pipeline import ShippedFiles
 from benchmarks.photo import portrait
 
@@ -164,8 +164,8 @@ def table(results: Results, machine: str, rounds: int) -> str:
 
 
 def _machine() -> str:
-    model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    return f"{model[1] if model else platform.processor()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    there = machine()
+    return f"{there['cpu']}, {there['cores']} cores, Python {there['python']}"
 
 
 def _say(words: str) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from app.core.watermark import FALSE_ALARMS, PLACES, THRESHOLD
 from benchmarks.attacks import AIMED, TWO, TWO_AIM
+from benchmarks.documents import filled
 
 FIGURES = Path(__file__).with_name("marks.json")
 """Figures in brief, kept with the code; what they were made of stays in benchmarks/results."""
@@ -98,11 +99,7 @@ def written(text: str, said: Results) -> str:
     Raises:
         ValueError: it has no place for them.
     """
-    before, _, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not end:
-        raise ValueError("the document has no place for the figures")
-    return before + BEGIN + section(said) + end + after
+    return filled(text, BEGIN, END, section(said))
 
 
 def write(results: Results) -> None:

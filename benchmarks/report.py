@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from benchmarks.compare import BESIDE, IMAGES, SERVICE
+from benchmarks.documents import filled
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "speed.json"
@@ -37,8 +37,9 @@ def blocks(report: Report) -> dict[str, str]:
 def fill(text: str, made: dict[str, str]) -> str:
     """A document with what stands between the marks of its blocks written anew."""
     for name, block in made.items():
-        marks = re.compile(rf"(<!-- benchmark: {name} -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
-        text = marks.sub(lambda match, block=block: f"{match[1]}{block}\n{match[2]}", text)
+        begin, end = f"<!-- benchmark: {name} -->\n", f"<!-- end of {name} -->"
+        if begin in text:  # the README has one of them only
+            text = filled(text, begin, end, f"{block}\n")
     return text
 
 

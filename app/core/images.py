@@ -10,10 +10,11 @@ import io
 import math
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import Literal
 
 import numpy as np
@@ -212,7 +213,7 @@ def _check_parts(data: bytes) -> None:
     if data.startswith(b"\xff\xd8"):
         parts, scans = _jpeg_parts(data)
     elif data.startswith(PNG):
-        parts, scans = _png_chunks(data), 1
+        parts, scans = sum(1 for _ in islice(_png_parts(data), MAX_PARTS + 1)), 1
     else:
         return
     if parts > MAX_PARTS or scans > MAX_SCANS:
@@ -235,13 +236,13 @@ def _jpeg_parts(data: bytes) -> tuple[int, int]:
     return parts, scans
 
 
-def _png_chunks(data: bytes) -> int:
-    """Chunks of a PNG, or as many as are too many."""
-    chunks, place = 0, 8
-    while place < len(data) and chunks <= MAX_PARTS:
-        chunks += 1
-        place += 12 + int.from_bytes(data[place : place + 4], "big")
-    return chunks
+def _png_parts(data: bytes) -> Iterator[tuple[int, int]]:
+    """Where each chunk of a PNG begins and ends; the last may lack its end."""
+    place = len(PNG)
+    while place < len(data):
+        end = place + 12 + int.from_bytes(data[place : place + 4], "big")
+        yield place, end
+        place = end
 
 
 def sound(data: bytes) -> bytes:
@@ -251,15 +252,16 @@ def sound(data: bytes) -> bytes:
     """
     if not data.startswith(PNG):
         return data
-    kept, place = [PNG], len(PNG)
-    while place + 12 <= len(data):
-        end = place + 12 + int.from_bytes(data[place : place + 4], "big")
-        # Needed parts have a name that begins with a capital.
-        ancillary = data[place + 4] & 0x20
-        if not ancillary or zlib.crc32(data[place + 4 : end - 4]) == int.from_bytes(data[end - 4 : end], "big"):
-            kept.append(data[place:end])
-        place = end
-    return data if sum(map(len, kept)) == place else b"".join([*kept, data[place:]])
+    parts = list(_png_parts(data))
+    kept = [data[start:end] for start, end in parts if not _broken(data, start, end)]
+    return data if len(kept) == len(parts) else b"".join([PNG, *kept])
+
+
+def _broken(data: bytes, start: int, end: int) -> bool:
+    """Whether a chunk of a PNG is ancillary and its checksum wrong."""
+    if start + 12 > len(data) or not data[start + 4] & 0x20:  # needed ones have a name that begins with a capital
+        return False
+    return zlib.crc32(data[start + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big")
 
 
 def _draw_mark(image: Image.Image) -> None:

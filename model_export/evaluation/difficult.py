@@ -62,7 +62,7 @@ def kinds_of(sample: Sample) -> Iterator[tuple[str, Array]]:
     brightness = pictures.mean((1, 2, 3))
     found["dark"] = brightness <= np.quantile(brightness, SHARE)
     if sample.mesh is not None:
-        opening = features.measured(sample, pictures)[:, FEATURES.index("mouth_opening")]
+        opening = features.of_photographs(sample)[:, FEATURES.index("mouth_opening")]
         found["open_mouth"] = opening >= np.quantile(opening, 1 - SHARE)
     yield "usual", ~np.any(list(found.values()), axis=0)
     yield from found.items()

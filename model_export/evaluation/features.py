@@ -54,9 +54,14 @@ def measured(sample: Sample, pictures: Bytes) -> Array:
 
 
 @lru_cache(maxsize=1)
+def of_photographs(sample: Sample) -> Array:
+    """Features [n, 12] of the photographs."""
+    return measured(sample, sample.sources)
+
+
 def of_people(sample: Sample) -> Array:
     """Standard deviation [12] of each feature among the photographs."""
-    deviations: Array = measured(sample, sample.sources).std(0)
+    deviations: Array = of_photographs(sample).std(0)
     return deviations
 
 
