@@ -61,12 +61,23 @@ def trial(seed: int, gallery: Array, probes: Array, people: int) -> Trial:
     rows = rows_of(reporting, len(gallery) // people)
     columns = rows_of(reporting, len(probes) // people)
     first, second = rows // (len(gallery) // people), columns // (len(probes) // people)
-    alike = gallery[rows] @ probes[columns].T
+    hard = _hardest(gallery[rows] @ probes[columns].T, first, second)
+    return Trial(development, reporting, rows, columns, first, second, hard)
+
+
+def everybody(gallery: Array, probes: Array, first: Array, second: Array) -> Trial:
+    """All people report, where none is learned from: the miner's unit vectors [g, d], [q, d], and whose they are."""
+    hard = _hardest(gallery @ probes.T, first, second)
+    rows, columns = np.arange(len(gallery)), np.arange(len(probes))
+    return Trial(np.zeros(0, np.int64), np.unique(first), rows, columns, first, second, hard)
+
+
+def _hardest(alike: Array, first: Array, second: Array) -> Array:
     alike[first[:, None] == second] = -np.inf
     count = int(HARD * (first[:, None] != second).sum())
     hard = np.zeros(alike.shape, bool)
     hard.ravel()[np.argsort(-alike, axis=None, kind="stable")[:count]] = True
-    return Trial(development, reporting, rows, columns, first, second, hard)
+    return hard
 
 
 def draws(people: int, resamples: int = RESAMPLES) -> Array:
@@ -133,15 +144,27 @@ def _share(scores: Array, weights: Array, thresholds: Array) -> Array:
     return share
 
 
-def summary(figures: Array, nothing: Array) -> dict[str, Any]:
-    """An arm's figures [seeds, d, 3] beside those of doing nothing: means of the seeds with 95 % intervals.
+def redrawn_seeds(figures: Array) -> Array:
+    """Figures [seeds, d, k] in which each draw of people is one of seeds with replacement too; the first is as it was.
+
+    Of the same number of seeds and draws the same seeds are drawn, so that arms stay comparable.
+    """
+    seeds, count = figures.shape[:2]
+    chosen = np.random.default_rng([seeds, count, 8]).integers(0, seeds, (seeds, count))
+    chosen[:, 0] = np.arange(seeds)
+    drawn: Array = np.take_along_axis(figures, chosen[:, :, None], 0)
+    return drawn
+
+
+def summary(figures: Array, nothing: Array, names: tuple[str, ...] = NAMES) -> dict[str, Any]:
+    """An arm's figures [seeds, d, k] beside those of doing nothing: means of the seeds with 95 % intervals.
 
     `change` is relative to nothing, -0.2 a fifth less; where there was only one draw there are no intervals.
     """
     mean, base = figures.mean(0), nothing.mean(0)[: figures.shape[1]]
     changes = mean / np.maximum(base, 1e-9) - 1
     found: dict[str, Any] = {}
-    for column, name in enumerate(NAMES):
+    for column, name in enumerate(names):
         entry: dict[str, Any] = {"value": _plain(mean[0, column]), "change": _plain(changes[0, column])}
         entry["seeds"] = [_plain(value) for value in figures[:, 0, column]]
         if len(mean) > 1:

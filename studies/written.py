@@ -34,18 +34,20 @@ def about(material: Material) -> dict[str, Any]:
     }
 
 
-def table(out: Path, name: str, arms: list[dict[str, Any]], of: dict[str, Any]) -> None:
+def table(
+    out: Path, name: str, arms: list[dict[str, Any]], of: dict[str, Any], figures: tuple[str, ...] = NAMES
+) -> None:
     """`NAME.json` and `NAME.csv`."""
     out.mkdir(parents=True, exist_ok=True)
     (out / f"{name}.json").write_text(json.dumps({"about": of, "arms": arms}, indent=1, allow_nan=False) + "\n")
-    labels = list(dict.fromkeys(key for arm in arms for key in arm if key not in NAMES and key != "main"))
-    head = [f"{figure}{end}" for figure in NAMES for end in ("", "_change", "_change_low", "_change_high")]
+    labels = list(dict.fromkeys(key for arm in arms for key in arm if key not in figures and key != "main"))
+    head = [f"{figure}{end}" for figure in figures for end in ("", "_change", "_change_low", "_change_high")]
     with (out / f"{name}.csv").open("w", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow([*labels, *head])
         for arm in arms:
             numbers: list[Any] = []
-            for figure in NAMES:
+            for figure in figures:
                 ends = arm[figure].get("change_interval", ["", ""])
                 numbers += [arm[figure]["value"], arm[figure]["change"], *ends]
             rows.writerow([*(arm.get(label, "") for label in labels), *numbers])
@@ -71,6 +73,38 @@ def cohort_figure(path: Path, arms: list[dict[str, Any]]) -> None:
         panel.set(xscale="log", xlabel="people in the cohort", title=recogniser)
         panel.set_ylabel(f"hard impostors let in at FNMR {FNMR:.0%}")
     panels[0][0].legend(fontsize=8)
+    drawing.tight_layout()
+    drawing.savefig(path, dpi=110)
+    plt.close(drawing)
+
+
+TITLES = {
+    "hard_at_fnmr": f"hard impostors let in at FNMR {FNMR:.0%}",
+    "hard_error": "equal error on hard impostors",
+    "frontal_error": "error in CFP's frontal folds",
+    "profile_error": "error in CFP's profile folds",
+}
+
+
+def arms_figure(path: Path, arms: list[dict[str, Any]], figures: tuple[str, ...]) -> None:
+    """Each arm's figures with their intervals, and each seed's as a cross, a panel a figure."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    own = [arm for arm in arms if arm["against"] == arms[0]["against"]]
+    height = 1.2 + 0.32 * len(own)
+    drawing, panels = plt.subplots(1, len(figures), figsize=(3.6 * len(figures) + 1.5, height), sharey=True)
+    for panel, figure in zip(panels, figures, strict=True):
+        for place, arm in enumerate(reversed(own)):
+            low, high = arm[figure]["interval"]
+            panel.plot([low, high], [place, place], color="black")
+            panel.plot(arm[figure]["seeds"], [place] * len(arm[figure]["seeds"]), "x", color="grey")
+            panel.plot(arm[figure]["value"], place, "o", color="black")
+        panel.axvline(own[0][figure]["value"], color="grey", linestyle=":")
+        panel.set_xlabel(TITLES[figure], fontsize=9)
+    panels[0].set_yticks(range(len(own)), [arm["arm"] for arm in reversed(own)])
     drawing.tight_layout()
     drawing.savefig(path, dpi=110)
     plt.close(drawing)

@@ -1,0 +1,95 @@
+"""Study C: what does a recogniser reach that has only seen people who do not exist? The protocol is in README.md."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import numpy as np
+
+from app.core.faces import Bytes, Floats
+from studies import written
+from studies.figures import Array, draws
+from studies.scratch import ARMS, Nets, Opened, Sampler, arguments, compared, opened
+from studies.small import EXTRAS, PAIRS, Batch
+from studies.verification import ALL, FOLDS, FRONTAL, Celebrities, measured
+
+DRAWINGS = {"nobodies, one picture": 1, "nobodies, to 0.5": 10, "nobodies, to 0.95": 20}
+"""Drawings of each person that an arm uses: the first ones, whose controls are weakest."""
+PEOPLE_FIGURES = ("frontal_error", "profile_error")
+
+
+class People:
+    """Steps from people with several pictures each: two of one person, one of each other.
+
+    Args:
+        pictures: [n, 64, 64, 3].
+        owners: whose each is [n].
+    """
+
+    def __init__(self, pictures: Bytes, owners: Array) -> None:
+        self._pictures = pictures
+        self._rows = [np.flatnonzero(owners == owner) for owner in np.unique(owners)]
+
+    def __call__(self, random: np.random.Generator) -> Batch:
+        """See `small.trained`. Somebody with one picture has it twice."""
+        order = random.permutation(len(self._rows))[: PAIRS + EXTRAS]
+        first: list[int] = []
+        second: list[int] = []
+        for place, step in zip(random.random(len(order)), random.random(len(order)), strict=True):
+            rows = self._rows[order[len(first)]]
+            at = int(place * len(rows))
+            first.append(rows[at])
+            second.append(rows[(at + 1 + int(step * (len(rows) - 1))) % len(rows)])
+        return self._pictures[first[:PAIRS]], self._pictures[second[:PAIRS]], self._pictures[first[PAIRS:]]
+
+
+def real(test: Celebrities, nets: Nets, seed: int) -> Floats:
+    """Unit vectors of each half of CFP's people, by folds, of a net that learned from the other half's frontal ones."""
+    numbers = np.arange(len(test.found))
+    early = numbers // ALL < test.people // 2
+    usable = test.found & (numbers % ALL < FRONTAL)
+    parts = []
+    for name, learned in (("late", ~early), ("early", early)):
+        rows = np.flatnonzero(usable & learned)
+        pictures = test.pictures[rows]
+        parts.append(nets(f"real people, {name}", seed, People(pictures, rows // ALL), pictures))
+    vectors: Floats = np.where(early[:, None], parts[0], parts[1])
+    return vectors
+
+
+def study(ready: Opened, seeds: int) -> list[dict[str, Any]]:
+    """All arms, seed by seed, with their errors."""
+    test, nets, times = ready.test, ready.nets, draws(ready.test.people)
+    pictures = ready.drawings.nobodies()
+    figures: dict[str, list[Array]] = {}
+
+    def add(name: str, vectors: Floats) -> None:
+        figures.setdefault(name, []).append(measured(test, vectors, times)[:, -len(PEOPLE_FIGURES) :])
+
+    for seed in range(seeds):
+        photographs = ready.lessons.photographs
+        add("photographs", nets("pixels", seed, Sampler(ready.lessons, ARMS["pixels"]), photographs))
+        for name, each in DRAWINGS.items():
+            own = pictures[:, :each].reshape(-1, *pictures.shape[2:])
+            add(name, nets(name, seed, People(own, np.arange(len(own)) // each), own))
+        add("real people", real(test, nets, seed))
+    return compared({name: np.stack(own) for name, own in figures.items()}, "photographs", {}, PEOPLE_FIGURES)
+
+
+def main(options: list[str] | None = None) -> int:
+    """Run the study and write its results; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m studies.nobodies", description=__doc__)
+    arguments(parser)
+    chosen = parser.parse_args(options)
+    ready = opened(chosen)
+    if ready.test.people % FOLDS:
+        raise ValueError(f"{ready.test.people} people do not fall into {FOLDS} folds")
+    found = study(ready, chosen.seeds)
+    written.table(chosen.out, "nobodies", found, ready.about, PEOPLE_FIGURES)
+    written.arms_figure(chosen.out / "nobodies.png", found, PEOPLE_FIGURES)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
