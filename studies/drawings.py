@@ -18,9 +18,9 @@ from app.core.generate import IDENTITY_SIZE, Generator, uniform_controls
 from app.runtime.manifest import NETWORKS
 from studies.material import Kept, digest
 
-PHOTOGRAPHS = 3000
+PHOTOGRAPHS = 2000
 """Photographs to learn from, of as many people: each is a person of its own."""
-NOBODIES, EACH = 1000, 20
+NOBODIES, EACH = 500, 20
 """People who do not exist, and drawings of each."""
 NEIGHBOURS = 5
 """Photographs most like each, which are mined as other people."""
@@ -110,7 +110,7 @@ class Drawings:
     """
 
     def __init__(self, models: Path, runs: Path) -> None:
-        names = [models / NETWORKS[name] for name in ("encoder", "decoder", "recognizer")]
+        names = [models / NETWORKS[name] for name in ("encoder", "decoder_int8", "recognizer")]
         self._kept = Kept(runs / digest(*names))
         self._models = models
         self._opened: Generator | None = None
@@ -118,7 +118,8 @@ class Drawings:
     @property
     def _generator(self) -> Generator:
         # Opened when something is not drawn yet: it takes seconds, and most runs find everything kept.
-        self._opened = self._opened or Generator(self._models, "cpu", 1)
+        # In int8, as the service draws on a processor that has instructions for it.
+        self._opened = self._opened or Generator(self._models, "cpu", 1, NETWORKS["decoder_int8"])
         return self._opened
 
     def lessons(self, prepared: Path, count: int = PHOTOGRAPHS) -> Lessons:
@@ -182,4 +183,4 @@ def described(lessons: Lessons) -> dict[str, dict[str, float]]:
 def version(models: Path) -> dict[str, str]:
     """Which weights drew."""
     manifest = json.loads((models / "manifest.json").read_text())
-    return {"version": str(manifest.get("version")), "decoder": digest(models / NETWORKS["decoder"])}
+    return {"version": str(manifest.get("version")), "decoder_int8": digest(models / NETWORKS["decoder_int8"])}

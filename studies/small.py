@@ -16,7 +16,7 @@ WIDTHS = (16, 32, 64, 128)
 DIMENSIONS = 128
 PAIRS, EXTRAS = 64, 32
 """Pictures of a step: two of each of so many people, and others who are none of them."""
-STEPS = 480
+STEPS = 320
 RATE = 2e-3
 TEMPERATURE = 0.1
 RECALIBRATION = 8
@@ -82,22 +82,21 @@ def augmented(pictures: Tensor, random: torch.Generator) -> Tensor:
     )
     grid = F.affine_grid(maps, list(pictures.shape), align_corners=False)
     seen = F.grid_sample(pictures, grid, padding_mode="reflection", align_corners=False)
-    seen = seen * (1 + 0.3 * uniform(1, 1, 1)) * (1 + 0.12 * uniform(3, 1, 1)) + 0.25 * uniform(1, 1, 1)
-    grey = (uniform(1, 1, 1) > 0.6).float()
-    seen = grey * seen.mean(1, keepdim=True) + (1 - grey) * seen
-    soft = (uniform(1, 1, 1) > 0.4).float()
-    seen = soft * F.avg_pool2d(seen, 3, 1, 1, count_include_pad=False) + (1 - soft) * seen
+    seen.mul_((1 + 0.3 * uniform(1, 1, 1)) * (1 + 0.12 * uniform(3, 1, 1))).add_(0.25 * uniform(1, 1, 1))
+    grey, soft = uniform() > 0.6, uniform() > 0.4
+    seen[grey] = seen[grey].mean(1, keepdim=True)
+    seen[soft] = F.avg_pool2d(seen[soft], 3, 1, 1, count_include_pad=False)
     return _with_a_hole(seen, uniform(4), uniform(1, 1, 1) > 0.4)
 
 
 def _with_a_hole(pictures: Tensor, places: Tensor, where: Tensor) -> Tensor:
-    """Pictures with a rectangle of at most half a side at zero; places [n, 4] in [-1, 1] are middle and half sides."""
+    """The pictures, with a rectangle of at most half a side at zero; places [n, 4] in [-1, 1] are middle and sides."""
     along = torch.linspace(-1, 1, pictures.shape[-1])
     half = 0.25 * (places[:, 2:].abs() + 1)
     rows = (along - places[:, :1]).abs() < half[:, :1]
     columns = (along - places[:, 1:2]).abs() < half[:, 1:]
     hole = (rows[:, None, :, None] & columns[:, None, None, :]) & where
-    return pictures.masked_fill(hole, 0)
+    return pictures.masked_fill_(hole, 0)
 
 
 def loss(first: Tensor, second: Tensor, others: Tensor) -> Tensor:
