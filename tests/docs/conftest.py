@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ from PIL import Image, ImageEnhance
 
 from app.core.generate import CONTROL_SIZE, IDENTITY_SIZE
 from app.runtime.sessions import Network
-from tests.docs.documents import ROOT, Reader
+from tests.docs.documents import Reader
+from tests.docs.services import ROOT, Service, clone
 
 PEOPLE = 80
 """Of them about 65 pass the filters of `prepare`, and evaluation wants ten that are held out."""
@@ -30,26 +32,43 @@ def strangers() -> list[Image.Image]:
     return [Image.fromarray(face).resize((400, 400), Image.Resampling.BICUBIC) for face in roomy]
 
 
+@pytest.fixture(scope="session")
+def brought(strangers: list[Image.Image], portrait: Image.Image, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `face.jpg` and `other.jpg`, a folder a person in `photographs`, and `faces` to train on."""
+    here = tmp_path_factory.mktemp("brought")
+    portrait.save(here / "face.jpg", quality=95)
+    portrait.resize((400, 400)).save(here / "other.jpg", quality=80)
+    (here / "faces").mkdir()
+    for number, face in enumerate(strangers):
+        face.save(here / "faces" / f"{number:02}.jpg", quality=95)
+    for number in ENROLLED:
+        folder = here / "photographs" / f"person-{number}"
+        folder.mkdir(parents=True)
+        for place, light in enumerate((1.0, 0.8)):
+            ImageEnhance.Brightness(strangers[number]).enhance(light).save(folder / f"{place}.jpg", quality=90)
+    return here
+
+
+@pytest.fixture(scope="session")
+def plain_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """What `make serve` starts, for every reader; each starts it who finds that nobody has."""
+    folder = tmp_path_factory.mktemp("plain")
+    clone(folder)
+    service = Service(folder)
+    yield service
+    service.close()
+
+
 @pytest.fixture
-def new_reader(strangers: list[Image.Image], portrait: Image.Image, tmp_path: Path) -> Iterator[Callable[[], Reader]]:
-    """Makes a reader with `face.jpg` and `other.jpg`, a folder a person in `photographs`, and `faces` to train on."""
-    readers: list[Reader] = []
+def newcomer(plain_service: Service, tmp_path: Path) -> Iterator[Reader]:
+    """A reader who has nothing but the clone."""
+    reader = Reader(tmp_path, plain_service)
+    yield reader
+    reader.close()
 
-    def make() -> Reader:
-        portrait.save(tmp_path / "face.jpg", quality=95)
-        portrait.resize((400, 400)).save(tmp_path / "other.jpg", quality=80)
-        (tmp_path / "faces").mkdir()
-        for number, face in enumerate(strangers):
-            face.save(tmp_path / "faces" / f"{number:02}.jpg", quality=95)
-        for number in ENROLLED:
-            folder = tmp_path / "photographs" / f"person-{number}"
-            folder.mkdir(parents=True)
-            for place, light in enumerate((1.0, 0.8)):
-                lit = ImageEnhance.Brightness(strangers[number]).enhance(light)
-                lit.save(folder / f"{place}.jpg", quality=90)
-        readers.append(Reader(tmp_path))
-        return readers[0]
 
-    yield make
-    for reader in readers:
-        reader.close()
+@pytest.fixture
+def reader(newcomer: Reader, brought: Path) -> Reader:
+    """One who has brought photographs, too."""
+    shutil.copytree(brought, newcomer.folder, dirs_exist_ok=True)
+    return newcomer

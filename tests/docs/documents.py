@@ -6,34 +6,27 @@ What a reader would have to bring or wait for is stood in for, and nothing else;
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import signal
-import socket
 import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import playwright
 from markdown_it import MarkdownIt
 
+from tests.docs.services import ROOT, Service, clone, surroundings
 from tests.docs.standins import HOSTS, HomeAssistant, StandIns
-from tests.patience import PATIENCE, until
-from tests.ports import Port
+from tests.patience import PATIENCE
 
-ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(
     path.relative_to(ROOT).as_posix()
     for path in (ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md"))
 )
 SHELL, PYTHON, NODE, DATA, PICTURES = ("sh", "bash"), ("python",), ("js",), ("json", "yaml"), ("mermaid",)
 EXCUSE = re.compile(r"<!-- not executed: (.+?) -->", re.DOTALL)
+PLAIN = "make serve"
 SERVES = re.compile(r"(?:make|\.venv/bin/python -m app) serve$")
 ADDRESS = "127.0.0.1:8000"
 CONFIGURED = "docs/home-assistant.md"
@@ -114,56 +107,39 @@ class Reader:
     """Somebody who does what a document says, in a folder that looks like a fresh clone after `make train-install`.
 
     A block that ends in `serve` is a terminal of its own: it goes on until the next one. A document whose first request
-    comes before such a block takes the service for granted, and gets one. The only other differences to what is written
-    are the port, since 8000 may be taken, `SHORTER`, and where the systems of others are, which are stood in for.
+    comes before such a block takes the service for granted. What `make serve` alone starts is the same for everybody,
+    so it is one service for all readers. The only other differences to what is written are the port, since 8000 may be
+    taken, `SHORTER`, and where the systems of others are, which are stood in for.
 
     Args:
         folder: an empty folder, with the photographs that the documents speak of.
+        plain: what `make serve` starts, in a clone of its own; started when it is first needed.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, plain: Service) -> None:
         self.folder = folder
-        self._port = Port()
-        self._asking = httpx.Client(timeout=PATIENCE, verify=False)  # certificates take long to read
-        self._server: subprocess.Popen[bytes] | None = None
         self.others: StandIns | None = None
         self.home: HomeAssistant | None = None
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
-        for name in ("app", "model_export", "deploy", "pyproject.toml", "requirements.lock"):
-            (folder / name).symlink_to(ROOT / name)
-        shutil.copy(ROOT / "Makefile", folder)
-        (folder / "examples").mkdir()
+        self._plain, self._own = plain, Service(folder)
+        self._asked: Service | None = None
+        clone(folder)
+        self._copy_examples()
+
+    def _copy_examples(self) -> None:
+        """Have the examples, with the port of the service that is asked."""
+        (self.folder / "examples").mkdir(exist_ok=True)
         for file in (ROOT / "examples").iterdir():
             if file.is_file():
-                copy = folder / "examples" / file.name
+                copy = self.folder / "examples" / file.name
                 copy.write_text(self._at_our_port(file.read_text(encoding="utf-8")))
                 copy.chmod(file.stat().st_mode)
-        self._make_environment(folder / ".venv")
-        kept = {
-            name: value for name, value in os.environ.items() if not name.startswith(("LOOKALIKE_", "MAKE", "MFLAGS"))
-        }
-        self._environment = kept | {
-            "LOOKALIKE_PORT": str(self._port.number),
-            "LOOKALIKE_DEVICE": "cpu",
-            # Fewer sizes to warm, and by one thread.
-            "LOOKALIKE_BATCH_SIZES": "1,4",
-            "LOOKALIKE_THREADS": "1",
-            "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": str(ROOT),
-            "PATH": os.pathsep.join([os.environ["PATH"], str(Path(sys.prefix) / "bin")]),  # where kubectl may be
-        }
 
-    def _make_environment(self, place: Path) -> None:
-        """This very environment under the name that the Makefile gives it, as if it had just been installed."""
-        place.mkdir()
-        for name in ("bin", "lib", "lib64", "include", "pyvenv.cfg"):
-            if (found := Path(sys.prefix) / name).exists():
-                (place / name).symlink_to(found)
-        for name in (".installed", ".installed-all"):
-            (place / name).touch()
+    @property
+    def _port(self) -> int:
+        return (self._asked or self._own).port
 
     def _at_our_port(self, text: str) -> str:
-        return text.replace(ADDRESS, f"127.0.0.1:{self._port.number}")
+        return text.replace(ADDRESS, f"127.0.0.1:{self._port}")
 
     def follow(self, block: Block) -> None:
         """Do what a block says.
@@ -171,15 +147,15 @@ class Reader:
         Raises:
             AssertionError: it failed, with what it printed.
         """
+        if block.serves:
+            self._serve(block.text, block.place)
+            return
+        asks = ADDRESS in block.text or "examples/" in block.text
+        if asks and self._asked is None:
+            self._serve(PLAIN, "the service")
         text = self._at_our_port(block.text)
         for command, shorter in SHORTER.items():
             text = text.replace(command, shorter)
-        if block.serves:
-            self._serve(text, block.place)
-            return
-        asks = ADDRESS in block.text or "examples/" in block.text
-        if asks and self._server is None:
-            self._serve("make serve", "the service")
         text = self._at_the_stand_ins(text)
         if block.language in DATA:
             self._configure(text)
@@ -193,16 +169,15 @@ class Reader:
         done = subprocess.run(
             command,
             cwd=self.folder,
-            env=self._environment,
+            env=surroundings(self._port),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             timeout=PATIENCE,
             check=False,
         )
-        assert done.returncode == 0, (
-            f"{block.place} ended with {done.returncode}:\n{done.stdout[-3000:]}\n{self._said()}"
-        )
+        said = self._asked.said() if self._asked else ""
+        assert done.returncode == 0, f"{block.place} ended with {done.returncode}:\n{done.stdout[-3000:]}\n{said}"
 
     def _at_the_stand_ins(self, text: str) -> str:
         for host in HOSTS:
@@ -227,62 +202,17 @@ class Reader:
         return str(path)
 
     def _serve(self, text: str, place: str) -> None:
-        self._stop()
-        self._log.truncate(0)
-        self._server = subprocess.Popen(
-            ["bash", "-euo", "pipefail", "-c", text],
-            cwd=self.folder,
-            env=self._environment,
-            stdout=self._log,
-            stderr=self._log,
-            start_new_session=True,
-        )
-        server = self._server
-
-        def check_alive() -> None:
-            assert server.poll() is None, f"{place} ended:\n{self._said()}"
-
-        until(self._ready, f"{place} was ready", check_alive)
-
-    def _listens(self) -> bool:
-        try:
-            socket.create_connection(("127.0.0.1", self._port.number)).close()
-        except ConnectionRefusedError:
-            return False
-        return True
-
-    def _ready(self) -> bool:
-        try:
-            return self._asking.get(f"http://127.0.0.1:{self._port.number}/health/ready").is_success
-        except httpx.TransportError:
-            return False
-
-    def _said(self) -> str:
-        """The last of what the service wrote."""
-        self._log.seek(0)
-        return self._log.read()[-2000:].decode("utf-8", "replace")
-
-    def _stop(self) -> None:
-        if self._server:
-            with suppress(ProcessLookupError):
-                os.killpg(self._server.pid, signal.SIGTERM)
-            try:
-                self._server.wait(PATIENCE)
-            finally:
-                with suppress(ProcessLookupError):
-                    os.killpg(self._server.pid, signal.SIGKILL)
-            self._server = None
-            # The shell that was waited for may end before the service does, which would answer in the next one's place.
-            until(lambda: not self._listens(), "the service was gone")
+        self._own.stop()
+        self._asked = self._plain if _commands(text) == PLAIN else self._own
+        if self._asked is self._own or not self._plain.runs:
+            self._asked.start(text, place)
+        self._copy_examples()
 
     def close(self) -> None:
-        """Stop the service."""
-        self._stop()
+        """Stop a service of one's own."""
+        self._own.close()
         if self.others:
             self.others.close()
-        self._asking.close()
-        self._log.close()
-        self._port.release()
 
 
 def check_data(block: Block) -> None:

@@ -21,7 +21,6 @@ from tests.docs.documents import (
     NODE,
     PICTURES,
     PYTHON,
-    ROOT,
     SHELL,
     SHORTER,
     Block,
@@ -29,6 +28,7 @@ from tests.docs.documents import (
     blocks,
     check_data,
 )
+from tests.docs.services import ROOT
 
 BLOCKS = [block for document in DOCUMENTS for block in blocks(document)]
 RUN = [block for block in BLOCKS if block.runs]
@@ -83,10 +83,7 @@ IN_THE_END = {
 
 
 @pytest.mark.parametrize("document", sorted({block.document for block in RUN}))
-def test_every_block_of_a_document_works_in_order(
-    document: str, new_reader: Callable[[], Reader], program: Callable[[str], str]
-) -> None:
-    reader = new_reader()
+def test_every_block_of_a_document_works_in_order(document: str, reader: Reader, program: Callable[[str], str]) -> None:
     own = [block for block in RUN if block.document == document]
     for name in ("curl", "kubectl"):
         if any(f"{name} " in block.text for block in own):
@@ -106,18 +103,14 @@ def test_every_block_of_a_document_works_in_order(
     ("language", "code"),
     [("sh", "false\ntrue"), ("sh", "false | cat"), ("python", "assert False"), ("js", "await Promise.reject(1);")],
 )
-def test_a_block_that_does_not_work_is_noticed(language: str, code: str, tmp_path: Path) -> None:
-    reader = Reader(tmp_path)
+def test_a_block_that_does_not_work_is_noticed(language: str, code: str, newcomer: Reader) -> None:
     with pytest.raises(AssertionError, match="here:7 ended with 1"):
-        reader.follow(Block("here", 7, language, code, ""))
-    reader.close()
+        newcomer.follow(Block("here", 7, language, code, ""))
 
 
-def test_a_service_that_does_not_start_is_noticed(tmp_path: Path) -> None:
-    reader = Reader(tmp_path)
+def test_a_service_that_does_not_start_is_noticed(newcomer: Reader) -> None:
     with pytest.raises(AssertionError, match="LOOKALIKE_PROT is not a setting"):
-        reader.follow(Block("here", 7, "sh", "LOOKALIKE_PROT=1 make serve   # misspelled", ""))
-    reader.close()
+        newcomer.follow(Block("here", 7, "sh", "LOOKALIKE_PROT=1 make serve   # misspelled", ""))
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.place)

@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 from app.http.reference import markdown
 from app.main import create_app
 from app.settings import Settings
-from tests.docs.documents import ROOT
+from tests.docs.services import ROOT
 
 REFERENCE = ROOT / "docs" / "api.md"
 LOCK = [Requirement(line) for line in (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()]
