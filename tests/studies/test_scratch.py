@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -258,6 +259,31 @@ def test_nobody_is_tested_by_a_net_that_learned_from_them(test: Celebrities) -> 
 
     vectors = nobodies.real(test, Recorder(), 0)
     assert (vectors == 0).all()
+
+
+def untrained(name: str, seed: int, batch: object, _calm: np.ndarray) -> np.ndarray:
+    """In place of nets: vectors of chance, another for each arm and seed; the batch is asked for once."""
+    assert len(batch(np.random.default_rng(0))) == 3
+    vectors = np.random.default_rng([seed, *name.encode()]).standard_normal((PEOPLE * ALL, 16))
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def test_study_b_reports_every_arm(test: Celebrities, lessons: Lessons) -> None:
+    found = scratch.study(lessons, untrained, test, 2)
+    assert [row["arm"] for row in found if row["against"] == "pixels"] == list(ARMS)
+    for row in found:
+        for name in FIGURES:
+            assert len(row[name]["seeds"]) == 2
+            assert row[name]["interval"][0] <= row[name]["interval"][1]
+
+
+def test_study_c_reports_every_arm(test: Celebrities, lessons: Lessons, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nobodies, "People", lambda *_given: Sampler(lessons, ARMS["pixels"]))
+    people = SimpleNamespace(nobodies=lambda: np.zeros((4, 20, 64, 64, 3), np.uint8))
+    ready = SimpleNamespace(drawings=people, lessons=lessons, test=test, nets=untrained)
+    found = nobodies.study(ready, 2)
+    assert [row["arm"] for row in found] == ["photographs", *nobodies.DRAWINGS, "real people"]
+    assert set(found[0]) == {"arm", "against", "frontal_error", "profile_error"}
 
 
 def test_the_figure_is_drawn(tmp_path: Path) -> None:
