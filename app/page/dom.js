@@ -45,7 +45,9 @@ export function notice(place, problem) {
   place.replaceChildren();
   place.hidden = !problem;
   if (!problem) return;
-  place.append(element("strong", {}, problem.title), element("span", {}, problem.detail));
+  // Details stand on their own, and so may begin with what the title says.
+  const [said, rest] = [`${problem.title}. `, problem.detail];
+  place.append(element("strong", {}, problem.title), element("span", {}, rest.startsWith(said) ? rest.slice(said.length) : rest));
   if (problem.requestId) place.append(element("small", {}, `Request ${problem.requestId}`));
 }
 

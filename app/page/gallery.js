@@ -146,4 +146,7 @@ export const askFor = ({ identity, reference }, parameters, options = {}) =>
   call("v1/render", { json: { identity, ...(reference && { reference }), ...parameters }, ...options });
 
 /** Against what similarities are measured, in words. */
-export const measuredAgainst = ({ reference }) => (reference ? "the photograph" : "the face with all controls at zero");
+export function measuredAgainst({ reference, example }) {
+  if (example) return "the example face";
+  return reference ? "the photograph" : "the face with all controls at zero";
+}

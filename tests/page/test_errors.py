@@ -19,7 +19,9 @@ def test_a_photograph_that_will_not_do(visitor, photos, file, status, words):
     notice = page.locator("#source-notice")
     expect(notice).to_have_attribute("role", "alert")
     expect(notice.locator("strong")).to_have_text(words)
-    assert len(notice.locator("span").inner_text()) > 20, "it says what to do"
+    detail = notice.locator("span").inner_text()
+    assert len(detail) > 20, "it says what to do"
+    assert not detail.startswith(words), "the title is not said twice"
     expect(notice.locator("small")).to_contain_text("Request ")
     expect(page.locator("#workspace")).to_be_hidden()
 

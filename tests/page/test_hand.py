@@ -22,6 +22,11 @@ def test_an_example_is_tried_with_one_press(visitor):
     expect(page.locator("#photo-caption")).to_have_text("Nobody: an example")
     assert page.locator(TILES).count() == 12
     assert page.url.endswith("#make?example=2")
+    for place in ("#variants-words", "#live-reading"):
+        expect(page.locator(place)).to_contain_text("gainst the example face")
+    page.get_by_role("tab", name="Controls").click()
+    tracks = {round(slider.bounding_box()["width"]) for slider in page.locator("#sliders input").all()}
+    assert len(tracks) == 1, "however long the words at their ends are"
 
 
 class Gate:
