@@ -176,3 +176,70 @@ def test_padding_of_anything_but_channels_stays() -> None:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     assert [node.op_type for node in graphs.convolved_padding(model).graph.node] == ["Pad", "Relu"]
+
+
+def convolution_in_int8(channels: int, pads: list[int], middle: int = 0) -> onnx.ModelProto:
+    """A convolution between QuantizeLinear and DequantizeLinear, as the export writes it, on [n, 5, 6, 8].
+
+    Its weights are so small that CPUs without VNNI, whose sums of two products end at 32,767, compute it exactly too.
+    """
+    random = np.random.default_rng(6)
+    constants = {
+        "x/scale": np.float32(0.02),
+        "x/zero": np.uint8(120),
+        "weights": random.integers(-60, 61, (channels, 5, 3, 3)).astype(np.int8),
+        "weights/scale": random.uniform(0.001, 0.01, channels).astype(np.float32),
+        "weights/zero": np.full(channels, middle, np.int8),
+        "bias": random.integers(-999, 999, channels).astype(np.int32),
+        "bias/scale": np.full(channels, 1e-4, np.float32),
+        "bias/zero": np.zeros(channels, np.int32),
+        "y/scale": np.float32(0.05),
+        "y/zero": np.uint8(130),
+    }
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "x/scale", "x/zero"], ["x/whole"]),
+        helper.make_node("DequantizeLinear", ["x/whole", "x/scale", "x/zero"], ["x/back"]),
+        helper.make_node("DequantizeLinear", ["weights", "weights/scale", "weights/zero"], ["weights/back"], axis=0),
+        helper.make_node("DequantizeLinear", ["bias", "bias/scale", "bias/zero"], ["bias/back"], axis=0),
+        helper.make_node("Conv", ["x/back", "weights/back", "bias/back"], ["z"], kernel_shape=[3, 3], pads=pads),
+        helper.make_node("QuantizeLinear", ["z", "y/scale", "y/zero"], ["z/whole"]),
+        helper.make_node("DequantizeLinear", ["z/whole", "y/scale", "y/zero"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "convolution in int8",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 5, 6, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_a_block_of_pixels_at_once_is_the_same_to_the_last_bit(channels: int) -> None:
+    model = convolution_in_int8(channels, [1, 1, 1, 1])
+    rewritten = graphs.widened(model)
+    (window,) = (node.attribute for node in rewritten.graph.node if node.op_type == "Conv")
+    assert {item.name: list(item.ints) for item in window}["kernel_shape"] == [4, 6]
+    x = np.random.default_rng(7).normal(size=(3, 5, 6, 8)).astype(np.float32)
+    (found,), (expected,) = run(rewritten, x), run(model, x)
+    assert expected.shape == (3, channels, 6, 8)
+    assert np.unique(expected).size > 50
+    assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("channels", "pads", "middle"), [(5, [1, 1, 1, 1], 0), (3, [0, 1, 0, 1], 0), (3, [1, 1, 1, 1], 2)]
+)
+def test_other_convolutions_in_int8_stay(channels: int, pads: list[int], middle: int) -> None:
+    """Many channels need no company, and what is not padded by one or has another zero would become another sum."""
+    model = convolution_in_int8(channels, pads, middle)
+    assert graphs.widened(model) == model
+
+
+def test_of_the_decoder_in_int8_only_the_colours_are_drawn_in_blocks(models: Path) -> None:
+    shipped = graphs.read(models / "decoder_int8.onnx")
+    counts = [Counter(node.op_type for node in m.graph.node) for m in (shipped, graphs.widened(shipped))]
+    assert counts[1] - counts[0] == Counter(Transpose=3, Reshape=2, DequantizeLinear=2)
+    exact = graphs.read(models / "decoder.onnx")
+    assert graphs.widened(exact) is exact
