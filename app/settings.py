@@ -62,7 +62,7 @@ class Settings(BaseSettings):
     """Threads that read photographs, detect faces and write images; 0 takes one a core too, but at least 2."""
 
     batch_sizes: Annotated[tuple[int, ...], NoDecode] = ()
-    """Batch sizes in images, ascending, like `1,2,4`; empty is 1,2,4,5 on the CPU and 1,4,16,64 on CUDA."""
+    """Batch sizes in images, ascending, like `1,2,4`; empty is 1,2,3,4,5 on the CPU and 1,4,16,64 on CUDA."""
 
     queue_images: int = Field(512, ge=64)
     """Images that may be waited for at once, over all requests; beyond it a request gets 503 with Retry-After.

@@ -86,7 +86,7 @@ class Generator:
 
     def drawn_together(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
         """Of batch sizes those for `decode`: none of one row, where that costs as much as two."""
-        return tuple(size for size in sizes if size > 1) or (2,) if self._never_alone else sizes
+        return tuple(sorted({max(size, 2) for size in sizes})) if self._never_alone else sizes
 
     def warm(self, sizes: tuple[int, ...]) -> None:
         """Run every network once at each batch size, so that no request pays for it."""

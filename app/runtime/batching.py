@@ -259,9 +259,13 @@ class Batcher:
 
     def _next_size(self, rows: int) -> int:
         fitting = [size for size in self._sizes if size <= rows]
-        if fitting and not self._pad:
-            return fitting[-1]
-        return next((size for size in self._sizes if size >= rows), self._sizes[-1])
+        if self._pad or not fitting:
+            return next((size for size in self._sizes if size >= rows), self._sizes[-1])
+        # What is left over must not be so few rows that they would have to be filled up, where a size about as large
+        # avoids it.
+        left = [(size, self.waiting - size) for size in self._sizes if 2 * size >= fitting[-1]]
+        whole = [size for size, rest in left if rest == 0 or rest >= self._sizes[0]]
+        return next((size for size in reversed(whole) if size <= rows), next(iter(whole), fitting[-1]))
 
     async def _process(self, pieces: list[_Piece]) -> None:
         try:

@@ -117,6 +117,44 @@ def test_batches_are_cut_on_a_cpu_and_filled_on_a_gpu(pad: bool, batches: list[l
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize(
+    ("count", "lengths"), [(1, [2]), (2, [2]), (3, [3]), (5, [5]), (6, [4, 2]), (9, [5, 4]), (11, [5, 4, 2])]
+)
+def test_no_row_is_left_alone_that_would_have_to_be_filled_up(count: int, lengths: list[int]) -> None:
+    network = Network()
+
+    async def scenario() -> None:
+        async with batching(network, sizes=(2, 3, 4, 5)) as batcher:
+            (result,) = await batcher.run(rows(*range(count)))
+            assert result[:, 0].tolist() == [2 * value for value in range(count)]
+
+    asyncio.run(scenario())
+    assert [len(batch) for batch in network.batches] == lengths
+
+
+@pytest.mark.parametrize(("count", "lengths"), [(2, [2]), (3, [3]), (4, [2, 2]), (5, [2, 3])])
+def test_nor_by_lanes_that_share_out_what_waits(count: int, lengths: list[int]) -> None:
+    network = Network()
+
+    async def scenario() -> None:
+        async with batching(network, sizes=(2, 3, 4, 5), lanes=2) as batcher:
+            await batcher.run(rows(*range(count)))
+
+    asyncio.run(scenario())
+    assert sorted(len(batch) for batch in network.batches) == lengths
+
+
+def test_sizes_that_leave_no_choice_are_taken_as_they_are() -> None:
+    network = Network()
+
+    async def scenario() -> None:
+        async with batching(network, sizes=(2, 8)) as batcher:
+            await batcher.run(rows(*range(9)))
+
+    asyncio.run(scenario())
+    assert [len(batch) for batch in network.batches] == [8, 2]
+
+
 def test_a_large_request_does_not_starve_a_small_one() -> None:
     network = Network()
     finished: list[str] = []
