@@ -53,8 +53,10 @@ def is_grey(face: Bytes) -> bool:
     Blocks of 8 x 8 are averaged, in which noise and the errors of compression cancel. A tint, as of sepia, is a colour.
     """
     height, width = (side // 8 * 8 for side in face.shape[:2])
-    blocks = face[:height, :width].reshape(height // 8, 8, width // 8, 8, 3).mean((1, 3))
-    return float(np.ptp(blocks, axis=-1).max()) <= GREY_SPREAD
+    # Whole numbers, and rows before columns: a tenth of the time that their mean takes.
+    bands = face[:height, :width].reshape(height // 8, 8, width, 3).sum(1, dtype=np.uint16)
+    blocks = bands.reshape(height // 8, width // 8, 8, 3).sum(2, dtype=np.uint16)
+    return float(np.ptp(blocks, axis=-1).max()) / 64 <= GREY_SPREAD
 
 
 def desaturated(pixels: Bytes) -> Bytes:

@@ -199,8 +199,10 @@ class Detector:
         high = np.clip(np.floor((np.array(image.size) - corner) * scale + 0.5), low + 1, size).astype(int)
         box = np.clip(np.concatenate([corner + low / scale, corner + high / scale]), 0, np.tile(image.size, 2))
         small = image.resize(tuple(high - low), Image.Resampling.BILINEAR, box=tuple(box))
-        margins = ((low[1], size - high[1]), (low[0], size - high[0]), (0, 0))
-        canvas = np.pad(np.asarray(small), margins, mode="edge" if edge else "constant")
+        canvas = np.asarray(small)
+        if small.size != (size, size):
+            margins = ((low[1], size - high[1]), (low[0], size - high[0]), (0, 0))
+            canvas = np.pad(canvas, margins, mode="edge" if edge else "constant")
         regressors, logits = (np.asarray(output)[0] for output in network(normalised(canvas[None])))
         scores = 1 / (1 + np.exp(-np.clip(logits[:, 0].astype(np.float64), -50, 50)))
         keep = scores >= MIN_SCORE

@@ -127,9 +127,12 @@ def _upright(image: Image.Image, reduced: bool) -> Photo:
         shrink = REDUCED_SIDE / max(width, height)
         image.draft(None, (math.ceil(width * shrink), math.ceil(height * shrink)))
     image.load()
-    if image.getexif().get(ExifTags.Base.Orientation, 1) in SIDEWAYS:
+    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    if orientation in SIDEWAYS:
         width, height = height, width
-    return Photo(as_shown(ImageOps.exif_transpose(image)), width, height)
+    if orientation != 1:  # else it would be copied, as it is
+        image = ImageOps.exif_transpose(image)
+    return Photo(as_shown(image), width, height)
 
 
 def _with_its_end(data: bytes) -> bytes | None:
@@ -189,7 +192,10 @@ def _exif(software: str, form: Format) -> bytes:
 
 def normalised(pixels: Bytes) -> NDArray[np.float32]:
     """Levels 0..255 as networks take them, in [-1, 1]; shape as it was."""
-    return pixels.astype(np.float32) / np.float32(127.5) - np.float32(1)
+    levels = pixels.astype(np.float32)
+    levels /= np.float32(127.5)
+    levels -= np.float32(1)
+    return levels
 
 
 def contact_sheet(images: Sequence[Bytes], columns: int | None = None) -> Bytes:
