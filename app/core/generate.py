@@ -19,6 +19,8 @@ from app.runtime.sessions import Device, Network, wants_cuda
 
 IDENTITY_SIZE = 70
 CONTROL_SIZE = 10
+NEUTRAL = np.zeros((1, CONTROL_SIZE), np.float32)
+"""The controls of the most faithful redrawing of one face."""
 
 
 class Sizes(NamedTuple):

@@ -10,6 +10,11 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
+import numpy as np
+
+from app.core.computation import Computation
+from app.core.generate import NEUTRAL
+
 log = logging.getLogger(__name__)
 
 
@@ -50,3 +55,17 @@ class SelfTest:
                 log.exception("self-test failed")
         if before and not self.failed:
             log.info("self-test passed")
+
+
+async def try_out(computation: Computation) -> None:
+    """Run every network once, as a request would.
+
+    Raises:
+        ComputationFailed, DeadlineExceeded, Exception: one does not work, or not in time.
+    """
+    engine, deadline = computation.engine, computation.deadline
+    await computation.in_thread(engine.detector.warm)
+    frames = np.zeros((1, engine.sizes.frame, engine.sizes.frame, 3), np.uint8)
+    identities, _ = await engine.encoder.run(frames, deadline=deadline)
+    await engine.decoder.run(identities, NEUTRAL, deadline=deadline)
+    await engine.recognizer.run(frames, deadline=deadline)

@@ -19,7 +19,7 @@ from app.core.cohort import Cohort, read_cohort
 from app.core.computation import Computation, ImageThreads
 from app.core.controls import places
 from app.core.faces import similarity
-from app.core.generate import CONTROL_SIZE
+from app.core.generate import NEUTRAL
 from app.core.models import Engine, ModelsInForce
 from app.core.origin import Examination, Origin
 from app.core.parameters import (
@@ -30,7 +30,7 @@ from app.core.parameters import (
     VariantsParameters,
 )
 from app.core.reference import Reference, read_reference
-from app.core.selftest import SelfTest
+from app.core.selftest import SelfTest, try_out
 from app.core.subject import Subject, Subjects
 from app.core.subjects import find_subject, find_subjects, judged, redrawing
 from app.core.variants import Variants, planned, sampled, swept
@@ -39,9 +39,6 @@ from app.runtime.batching import Gate
 from app.runtime.manifest import Manifest
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
-
-NEUTRAL = np.zeros((1, CONTROL_SIZE), np.float32)
-"""The control of the most faithful redrawing."""
 
 
 class Normalised(NamedTuple):
@@ -89,7 +86,7 @@ class Service:
         self.origin = Origin(settings)
         self._cohort = read_cohort(settings.cohort) if settings.cohort else None
         self._models = ModelsInForce(settings, metrics)
-        self._self_test = SelfTest(self._try_out)
+        self._self_test = SelfTest(lambda: try_out(self._begin()))
 
     async def start(self) -> None:
         """Load and warm the models.
@@ -135,20 +132,6 @@ class Service:
         """A request failed for no fault of its own that is known: find out whether the networks still work."""
         if self.started:
             self._self_test.begin()
-
-    async def _try_out(self) -> None:
-        """Run every network once, as a request would.
-
-        Raises:
-            ComputationFailed, DeadlineExceeded, Exception: one does not work, or not in time.
-        """
-        computation = self._begin()
-        engine, deadline = computation.engine, computation.deadline
-        await computation.in_thread(engine.detector.warm)
-        frames = np.zeros((1, engine.sizes.frame, engine.sizes.frame, 3), np.uint8)
-        identities, _ = await engine.encoder.run(frames, deadline=deadline)
-        await engine.decoder.run(identities, NEUTRAL, deadline=deadline)
-        await engine.recognizer.run(frames, deadline=deadline)
 
     async def identities(self, photo: bytes, parameters: IdentitiesParameters) -> tuple[str, Engine, Subjects]:
         """The faces of a photograph as identity latents; returns the answer's id, the engine used, and the faces."""
