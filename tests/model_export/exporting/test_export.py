@@ -7,6 +7,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,23 +20,58 @@ from model_export.exporting import graphs, quantize
 from model_export.exporting.reach import PORTRAIT_SIZE, Gain, Reach, Surrogate
 from model_export.preparing.dataset import FaceSet
 from model_export.training.config import TrainConfig
+from model_export.training.networks import Networks
 from tests.model_export.conftest import MODELS
-from tests.model_export.tiny import TINY, trainer
+from tests.model_export.tiny import TINY
 
-# What they share takes long to make: once is enough.
-pytestmark = pytest.mark.xdist_group("export")
+VERSION = "1.2.3"
+FILES = {"encoder", "decoder", "decoder_int8", "detector_near", "detector_far", "recognizer"}
+FACTS = {
+    "controls": [{"name": f"control {index}"} for index in range(10)],
+    "thresholds": {"fmr_1e-3": 0.5, "genuine_median": 0.74},
+}
 
 
 @pytest.fixture(scope="module")
-def exported(face_set: FaceSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("exported")
-    learner = trainer(face_set)
-    learner.step()
-    learner.save(folder / "checkpoint.pt")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Networks that were not trained, as a run would leave them, beside its settings."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("run")
+    Networks(TINY, [8], [8], torch.device("cpu")).save(folder / "checkpoint.pt", images=0)
     (folder / "config.json").write_text(TINY.model_dump_json())
-    facts = {"controls": [{"name": f"control {index}"} for index in range(10)], "thresholds": {"fmr_1e-3": 0.5}}
-    exporting.export(folder / "checkpoint.pt", TINY, MODELS, folder / "out", "1.2.3", facts)
-    return folder / "out"
+    return folder / "checkpoint.pt"
+
+
+@pytest.fixture(scope="module")
+def many(face_set: FaceSet) -> FaceSet:
+    """As many faces as the latent is fitted on at least."""
+    repeated = ("faces", "embeddings", "embeddings_mirrored", "clusters", "ages", "genders", "groups", "grey")
+    arrays = {name: np.concatenate([getattr(face_set, name)] * 5) for name in repeated}
+    return replace(face_set, **arrays, names=face_set.names * 5)
+
+
+@pytest.fixture(scope="module")
+def exported(checkpoint: Path, many: FaceSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Everything that is exported, fitted on faces: graphs take long to write, and one of each kind is enough."""
+    out = tmp_path_factory.mktemp("exported")
+    torch.manual_seed(0)
+    gain = Gain(Surrogate().eval(), 0.6)
+    gain.slope = -0.1
+    with pytest.MonkeyPatch.context() as patch:
+        # An untrained decoder does not heed its controls, so there would be nothing to fit.
+        patch.setattr(exporting, "learn", lambda _: None)
+        patch.setattr(exporting, "fit", lambda *_: (Reach(), gain, 0.5))
+        patch.setattr(exporting, "OBSERVED_FACES", 8)
+        patch.setattr(quantize, "LEAST_FIDELITY", 0)
+        manifest = exporting.export(checkpoint, TINY, MODELS, out, VERSION, FACTS, many)
+    assert json.loads((out / "manifest.json").read_text()) == manifest
+    return out
+
+
+def told(folder: Path) -> dict[str, Any]:
+    """What the manifest says."""
+    manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
+    return manifest
 
 
 @pytest.mark.parametrize("count", [1, 3, 8])
@@ -64,10 +100,10 @@ def test_opset_size_and_storage(exported: Path) -> None:
 
 
 def test_manifest_names_every_file_with_its_checksum(exported: Path) -> None:
-    manifest = json.loads((exported / "manifest.json").read_text())
-    assert (manifest["version"], manifest["frame_size"], manifest["identity_size"]) == ("1.2.3", 128, 70)
+    manifest = told(exported)
+    assert (manifest["version"], manifest["frame_size"], manifest["identity_size"]) == (VERSION, 128, 70)
     assert (manifest["image_size"], manifest["crop_size"]) == (128, 112)
-    assert set(manifest["files"]) == {"encoder", "decoder", "detector_near", "detector_far", "recognizer"}
+    assert set(manifest["files"]) == FILES
     for entry in manifest["files"].values():
         assert hashlib.sha256((exported / entry["file"]).read_bytes()).hexdigest() == entry["sha256"]
     assert manifest["files"]["decoder"]["inputs"] == {"identity": ["n", 70], "control": ["n", 10]}
@@ -75,35 +111,14 @@ def test_manifest_names_every_file_with_its_checksum(exported: Path) -> None:
     assert len(manifest["controls"]) == 10
 
 
-def test_what_was_fitted_on_faces_is_served(face_set: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    learner = trainer(face_set)
-    learner.save(tmp_path / "checkpoint.pt")
-    many = replace(
-        face_set,
-        **{
-            name: np.concatenate([getattr(face_set, name)] * 5)
-            for name in ("faces", "embeddings", "embeddings_mirrored", "clusters", "ages", "genders", "groups", "grey")
-        },
-        names=face_set.names * 5,
-    )
-    torch.manual_seed(0)
-    gain = Gain(Surrogate().eval(), 0.6)
-    gain.slope = -0.1
-    # An untrained decoder does not heed its controls, so there would be nothing to fit.
-    monkeypatch.setattr(exporting, "learn", lambda _: None)
-    monkeypatch.setattr(exporting, "fit", lambda *_: (Reach(), gain, 0.5))
-    monkeypatch.setattr(exporting, "OBSERVED_FACES", 8)
-    monkeypatch.setattr(quantize, "LEAST_FIDELITY", 0)
-    facts = {"thresholds": {"fmr_1e-3": 0.5, "genuine_median": 0.74}}
-    out = tmp_path / "out"
-    manifest = exporting.export(tmp_path / "checkpoint.pt", TINY, MODELS, out, "1", facts, many)
+def test_what_was_fitted_on_faces_is_served(exported: Path, face_set: FaceSet, tmp_path: Path) -> None:
+    manifest = told(exported)
     assert manifest["training"]["similarity_foreseen"] == 0.5
     assert manifest["training"]["fitted_on_faces"] == 320
     settings = tmp_path / "settings.json"
     settings.write_text(json.dumps(manifest["training"]["settings"]))
     assert TrainConfig.load(settings) == TINY, "the next run can be trained as this one was"
-    assert set(manifest["files"]) >= {"encoder", "decoder", "decoder_int8"}
-    encoder, decoder = (ort.InferenceSession(out / f"{name}.onnx") for name in ("encoder", "decoder"))
+    encoder, decoder = (ort.InferenceSession(exported / f"{name}.onnx") for name in ("encoder", "decoder"))
     (identity,) = encoder.run(["identity"], {"image": face_set.faces[:4]})
     control = np.random.default_rng(0).uniform(-1, 1, (4, 10)).astype(np.float32)
     (drawn,) = decoder.run(["image"], {"identity": identity, "control": control})
@@ -116,22 +131,46 @@ def test_what_was_fitted_on_faces_is_served(face_set: FaceSet, tmp_path: Path, m
     assert drawn.shape == plain.shape
 
 
-def test_facts_are_added_without_another_export_while_everything_is_the_same(
-    exported: Path, tmp_path: Path, face_set: FaceSet
+def test_without_faces_nothing_is_fitted(
+    exported: Path, checkpoint: Path, face_set: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    checkpoint = exported.parent / "checkpoint.pt"
+    written: list[exporting.Networks] = []
+
+    def write(networks: exporting.Networks, out: Path, _: exporting.Inputs) -> dict[str, float]:
+        """Only as far as the manifest needs it; tests/docs has graphs of networks that were not fitted."""
+        written.append(networks)
+        for name in ("encoder.onnx", "decoder.onnx"):
+            shutil.copy(exported / name, out)
+        return {}
+
+    monkeypatch.setattr(exporting, "write_graphs", write)
+    exporting.export(checkpoint, TINY, MODELS, tmp_path, VERSION, FACTS)
+    (networks,) = written
+    assert networks.reach is networks.gain is None
+    manifest = told(tmp_path)
+    assert manifest["training"]["fitted_on_faces"] == 0
+    assert manifest["training"]["similarity_foreseen"] is None
+    assert set(manifest["files"]) == FILES - {"decoder_int8"}
+    assert not (tmp_path / "decoder_int8.onnx").exists()
+    assert exporting.add_facts(checkpoint, tmp_path, "1", FACTS, face_set) is None, "it was not fitted on faces"
+    assert exporting.add_facts(checkpoint, tmp_path, "1", FACTS, None) is not None
+
+
+def test_facts_are_added_without_another_export_while_everything_is_the_same(
+    exported: Path, checkpoint: Path, many: FaceSet, tmp_path: Path
+) -> None:
     out = shutil.copytree(exported, tmp_path / "out")
-    before = json.loads((out / "manifest.json").read_text())
+    before = told(out)
     facts = {"thresholds": {"fmr_1e-3": 0.6}}
-    after = exporting.add_facts(checkpoint, out, "1.2.4", facts, None)
+    after = exporting.add_facts(checkpoint, out, "1.2.4", facts, many)
     assert after == before | {"version": "1.2.4"} | facts
-    assert json.loads((out / "manifest.json").read_text()) == after
-    assert exporting.add_facts(checkpoint, tmp_path, "1", facts, None) is None, "nothing was exported there"
-    assert exporting.add_facts(checkpoint, out, "1", facts, face_set) is None, "it was not fitted on faces"
-    assert exporting.add_facts(exported.parent / "config.json", out, "1", facts, None) is None, "another checkpoint"
+    assert told(out) == after
+    assert exporting.add_facts(checkpoint, tmp_path, "1", facts, many) is None, "nothing was exported there"
+    assert exporting.add_facts(checkpoint, out, "1", facts, None) is None, "it was fitted on faces"
+    assert exporting.add_facts(checkpoint.parent / "config.json", out, "1", facts, many) is None, "another checkpoint"
     with (out / "decoder.onnx").open("ab") as file:
         file.write(b"0")
-    assert exporting.add_facts(checkpoint, out, "1", facts, None) is None, "the graphs were changed"
+    assert exporting.add_facts(checkpoint, out, "1", facts, many) is None, "the graphs were changed"
 
 
 def test_a_graph_that_differs_from_pytorch_is_refused(exported: Path) -> None:
