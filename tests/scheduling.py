@@ -1,14 +1,17 @@
-"""Which tests run in the same process where several run them (`pytest -n 2`).
+"""Which tests run in the same process where several run them (`pytest -n 2`), and what is begun first.
 
 Tests of one file share its fixtures, so they stay together, as with `--dist loadscope`. Files that share something dear
 for a whole session, a cluster or a browser with a service, stay together as well. pytest-xdist has `--dist loadgroup`
 and a mark for that, but up to 3.8 it writes the group into `item._nodeid`, which pytest 9.2 no longer reads: every test
 of a group then goes wherever there is room.
+
+What takes long is begun first, so that no process is alone with it in the end.
 """
 
 from __future__ import annotations
 
 from xdist.scheduler import LoadScopeScheduling
+from xdist.workermanage import WorkerController
 
 TOGETHER = {
     "tests/app/batch/test_ray.py": "the Ray cluster",
@@ -16,6 +19,13 @@ TOGETHER = {
     "tests/page": "the browser",
 }
 """Files, or folders of files, and what they share."""
+
+LONG = (
+    "tests/docs/test_documents.py",
+    "the browser",
+    "the Ray cluster",
+)
+"""What takes longest, of all that has been measured; the others follow by the number of their tests."""
 
 
 def together(name: str) -> str:
@@ -29,7 +39,12 @@ def together(name: str) -> str:
 
 
 class Scheduling(LoadScopeScheduling):
-    """Sends tests that belong together to the same process."""
+    """Sends tests that belong together to the same process, the longest first."""
 
     def _split_scope(self, nodeid: str) -> str:
         return together(nodeid)
+
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        if left := [group for group in LONG if group in self.workqueue]:
+            self.workqueue.move_to_end(left[0], last=False)
+        super()._assign_work_unit(node)

@@ -6,15 +6,17 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections import OrderedDict
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tests import conftest, endurance, programs
 from tests.patience import PATIENCE
 from tests.ports import Port
-from tests.scheduling import TOGETHER, together
+from tests.scheduling import LONG, TOGETHER, Scheduling, together
 from tests.skipped import told
 
 ROOT = Path(__file__).parents[1]
@@ -42,6 +44,21 @@ def test_what_shares_something_dear_is_run_together() -> None:
     assert together("tests/page/test_make.py::test_a[x::y]") == together("tests/page/test_docs.py::test_b")
     assert together("tests/deploy/test_ray.py::test_a") == together("tests/app/batch/test_ray.py::test_b")
     assert together("tests/deploy/test_image.py::test_a") == "tests/deploy/test_image.py"
+
+
+def test_what_takes_long_is_begun_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[str] = []
+    monkeypatch.setattr(
+        LoadScopeScheduling, "_assign_work_unit", lambda self, _: begun.append(self.workqueue.popitem(last=False)[0])
+    )
+    assert set(LONG) - set(TOGETHER.values()) <= {
+        path.relative_to(ROOT).as_posix() for path in ROOT.glob("tests/**/*.py")
+    }
+    scheduling = Scheduling.__new__(Scheduling)
+    scheduling.workqueue = OrderedDict.fromkeys(["tests/of_many_tests.py", *reversed(LONG), "tests/of_few.py"])
+    while scheduling.workqueue:
+        scheduling._assign_work_unit(SimpleNamespace())
+    assert begun == [*LONG, "tests/of_many_tests.py", "tests/of_few.py"]
 
 
 FILES = {
