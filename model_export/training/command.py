@@ -18,6 +18,7 @@ import torch.distributed as dist
 from model_export.preparing.dataset import FaceSet
 from model_export.training.config import FROM_NOTHING, RECIPES, TrainConfig
 from model_export.training.loop import Pace, RunFolder, train
+from model_export.training.parts import deliver
 from model_export.training.trainer import Trainer
 
 
@@ -71,6 +72,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--save-every", type=float, default=60, help="seconds between checkpoints")
     parser.add_argument("--look-every", type=float, default=300, help="seconds between sample sheets")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--compile", action="store_true", help="torch.compile: some minutes first, then faster steps")
+    parser.add_argument("--deliver", type=Path, metavar="FOLDER", help="leave the run there too, in files of 16 MiB")
 
 
 def named_file(text: str) -> tuple[str, Path]:
@@ -107,7 +110,11 @@ def run(arguments: argparse.Namespace) -> int:
                 save_every=arguments.save_every,
                 look_every=arguments.look_every,
             )
+            if arguments.compile:
+                trainer.compile()
             train(trainer, FaceSet.open(arguments.data, "test"), folder, pace)
+            if arguments.deliver and trainer.processes.rank == 0:
+                deliver(trainer, folder, arguments.deliver)
         finally:
             if dist.is_initialized():
                 dist.destroy_process_group()

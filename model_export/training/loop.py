@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from model_export.preparing.dataset import FaceSet
 from model_export.training.preview import preview
@@ -40,6 +41,11 @@ class RunFolder:
         """Its state."""
         return self.path / "checkpoint.pt"
 
+    @property
+    def stats(self) -> Path:
+        """Its losses and figures, a line for each moment."""
+        return self.path / "stats.jsonl"
+
     def sheet(self, images: int) -> Path:
         """How held-out faces looked after `images` faces."""
         return self.path / f"sheet-{images:08d}.png"
@@ -47,7 +53,7 @@ class RunFolder:
     def add(self, images: int, figures: dict[str, float]) -> None:
         """Add a line to `stats.jsonl`."""
         line = {"images": images} | {name: round(value, 6) for name, value in figures.items()}
-        with (self.path / "stats.jsonl").open("a") as file:
+        with self.stats.open("a") as file:
             file.write(json.dumps(line) + "\n")
 
 
@@ -138,7 +144,8 @@ def train(trainer: Trainer, held_out: FaceSet, folder: RunFolder, pace: Pace) ->
 
 def write_sheet(trainer: Trainer, held_out: FaceSet, folder: RunFolder) -> None:
     """Draw held-out faces, and say how like they are."""
-    sheet, figures = preview(trainer.networks, trainer.frozen.service, held_out)
+    with torch.compiler.set_stance("force_eager"):  # compiling for batches of other sizes takes longer than a sheet
+        sheet, figures = preview(trainer.networks, trainer.frozen.service, held_out)
     sheet.save(folder.sheet(trainer.images))
     folder.add(trainer.images, figures)
     print(f"{trainer.images} faces:", {name: round(value, 3) for name, value in figures.items()}, flush=True)

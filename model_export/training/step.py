@@ -244,7 +244,8 @@ def critic_step(run: Run, views: Views, *, with_penalty: bool) -> Terms:
             torch.cat([a[: count // 2], b[: count // 2]]).float().requires_grad_()
             for a, b in zip(real, fake, strict=True)
         ]
-        terms["penalty"] = losses.gradient_penalty(networks.discriminator(inputs), inputs)
+        # Its `forward` itself, which is never compiled: compiled code has no second derivative.
+        terms["penalty"] = losses.gradient_penalty(networks.discriminator.forward(inputs), inputs)
         # Lazily, every few steps, and so as much stronger (Karras et al. 2020).
         loss = loss + config.penalty / 2 * config.penalty_every * terms["penalty"]
     networks.discriminator_optimiser.zero_grad(set_to_none=True)

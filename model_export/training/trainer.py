@@ -61,6 +61,16 @@ class Trainer:
         self.run = Run(config, self.networks, self.frozen, self.processes)
         self.images = 0
 
+    def compile(self, backend: str = "inductor") -> None:
+        """Let `torch.compile` make kernels of what takes the time, here and now: minutes at the first steps."""
+        # The networks share the code of `nn.Module.__call__`, and each comes in two sizes of batch or so.
+        torch._dynamo.config.recompile_limit = 64
+        networks, frozen = self.networks, self.frozen
+        trained = (networks.encoder, networks.decoder, networks.recovery, networks.discriminator)
+        for net in (*trained, *(judge.net for judge in frozen.judges), *(placer.net for placer in frozen.placers)):
+            net.compile(backend=backend, dynamic=False)
+        frozen.perceptual.raw = torch.compile(frozen.perceptual.raw, backend=backend, dynamic=False)  # type: ignore[method-assign]
+
     def step(self) -> dict[str, float]:
         """One update of every network; returns the losses of this step by name."""
         config, step_images = self.config, self.batches.step_images

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,12 @@ import torch
 
 from model_export.preparing.dataset import FaceSet
 from model_export.training import losses
-from tests.model_export.tiny import trainer
+from model_export.training.config import SHIPPED, TrainConfig
+from model_export.training.step import critic_step, generator_step
+from model_export.training.trainer import Trainer
+from model_export.training.views import Dice
+from tests.model_export.conftest import MODELS
+from tests.model_export.tiny import SMALL, trainer
 
 
 def test_a_resumed_run_is_the_same_to_the_last_bit(face_set: FaceSet, tmp_path: Path) -> None:
@@ -72,6 +78,40 @@ def test_what_counts_nothing_is_not_computed(face_set: FaceSet, monkeypatch: pyt
     trainer(face_set, "batch=4").step()
     with pytest.raises(AssertionError, match="it was computed"):
         trainer(face_set, "batch=4", "weights.phases=1").step()
+
+
+def test_a_compiled_step_is_the_same_step(face_set: FaceSet) -> None:
+    """By the compiler without its last part, which would take a minute; it refuses second derivatives all the same."""
+    reports = []
+    for compiled in (False, True):
+        learner = trainer(face_set, "batch=4", "warm_up=0")
+        learner.images = 8
+        if compiled:
+            learner.compile(backend="aot_eager")
+        reports.append(learner.step())
+    assert {"adversarial", "service_band", "penalty"} <= reports[0].keys()
+    assert reports[1] == pytest.approx(reports[0], rel=1e-3, abs=1e-5)
+
+
+class LooseDice(Dice):
+    """Without a seed, for a device that has no generators."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._generator, self._device = None, device
+
+
+def test_a_step_keeps_to_the_device_that_it_was_given(
+    face_set: FaceSet, landmark_net: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the device without values, which refuses most sums with tensors of another: not every machine has a GPU."""
+    monkeypatch.setattr(torch, "autocast", lambda *_: nullcontext())
+    config = TrainConfig.load(SHIPPED).judged_by(set()).model_copy(update={"networks": SMALL, "batch": 8})
+    nowhere = torch.device("meta")
+    run = Trainer(config, face_set, MODELS, nowhere, landmarks=[landmark_net])
+    terms, views = generator_step(run.run, run.batches.after(0), LooseDice(nowhere), fade_in=1, turn=0)
+    terms |= critic_step(run.run, views, with_penalty=True)
+    assert {"steering", "matching", "service_bias", "penalty"} <= terms.keys()
+    assert {value.device for value in terms.values()} == {nowhere}
 
 
 def test_a_checkpoint_is_replaced_in_one_move(
