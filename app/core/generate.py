@@ -42,7 +42,6 @@ class Generator:
         device, threads: see `Network`.
         decoder: which of the decoder's files.
         half: whether its convolutions compute in float16.
-        encoder_threads: as `threads`, for the encoder alone; by default the same.
         sizes: of what the networks take and give, as the manifest has them.
     """
 
@@ -53,19 +52,17 @@ class Generator:
         threads: int = 0,
         decoder: str = NETWORKS["decoder"],
         half: bool = False,
-        encoder_threads: int | None = None,
         sizes: Sizes = DEFAULT_SIZES,
     ) -> None:
         self._sizes = sizes
 
-        def joined(name: str, side: int, threads: int, half: bool = False) -> Network:
+        def joined(name: str, side: int, half: bool = False) -> Network:
             path = models / name
             graph = graphs.scored(path, recognizer_graph(models, side, sizes.crop), graphs.IMAGE, half)
             return Network(path, device, threads, graphs.serialized(graph, wants_cuda(device)))
 
-        alone = threads if encoder_threads is None else encoder_threads
-        self.encoder = joined(NETWORKS["encoder"], sizes.frame, alone)
-        self.decoder = joined(decoder, sizes.image, threads, half)
+        self.encoder = joined(NETWORKS["encoder"], sizes.frame)
+        self.decoder = joined(decoder, sizes.image, half)
         self.recognizer = Recognizer(models, device, threads, sizes.frame, sizes.crop)
         same = sizes.image == sizes.frame
         self.judge = self.recognizer if same else Recognizer(models, device, threads, sizes.image, sizes.crop)

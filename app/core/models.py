@@ -26,8 +26,6 @@ CPU_BATCHES = (1, 2, 3, 4, 5)
 eight variants of it are a batch of 5 and one of 4: a core each, of two. With 3 no row needs to be left alone, which in
 int8 would cost as much as two."""
 GPU_BATCHES = (1, 4, 16, 64)
-ENCODER_THREADS = 2
-"""On a CPU, at most. Two take three quarters of the time of one, and a sixteenth more of the cores."""
 
 
 class Engine:
@@ -66,11 +64,10 @@ class Engine:
             role = decoder_role(settings, self.manifest)
             half = settings.precision == "float16"
             self.precision = "int8" if role == "decoder_int8" else "float16" if half else "float32"
-            # Batches side by side, a thread each, get more of the cores than threads that share one batch. But a lone
-            # request has one face to encode, and nothing else for the other cores meanwhile.
+            # Batches side by side, a thread each, get more of the cores than threads that share one batch. A lone
+            # request would have its face encoded some ms sooner by two; under load they wait for each other.
             threads = settings.threads or max(1, cores() // settings.workers)
-            together = min(threads, ENCODER_THREADS)
-            self.generator = Generator(models, settings.device, 1, NETWORKS[role], half, together, self.sizes)
+            self.generator = Generator(models, settings.device, 1, NETWORKS[role], half, self.sizes)
             gpu = self.device == "cuda"
             sizes = settings.batch_sizes or (GPU_BATCHES if gpu else CPU_BATCHES)
             # A batch uses one core, or the whole GPU.

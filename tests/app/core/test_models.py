@@ -128,7 +128,7 @@ def test_cuda_draws_what_the_cpu_draws(half: bool, least: float) -> None:
 def test_several_threads_encode_a_face_to_the_same_bits() -> None:
     models = Settings().models
     faces = np.random.default_rng(5).integers(0, 256, (4, 128, 128, 3), np.uint8)
-    alone, *others = (Generator(models, "cpu", 1, encoder_threads=threads) for threads in (1, 2, 3))
+    alone, *others = (Generator(models, "cpu", threads) for threads in (1, 2, 3))
     for count in (1, 2, 4):
         expected = alone.encode(faces[:count])
         for generator in others:
