@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -26,10 +28,11 @@ class Load:
     times: tuple[float, ...]
 
 
-def request(path: str, media_type: str, body: bytes) -> bytes:
-    """The bytes of a POST."""
-    head = f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: {media_type}\r\nContent-Length: {len(body)}\r\n\r\n"
-    return head.encode() + body
+def request(path: str, media_type: str, body: bytes, headers: Mapping[str, str] = MappingProxyType({})) -> bytes:
+    """The bytes of a POST; `headers` are sent besides those that it needs."""
+    needed = {"Host": "bench", "Content-Type": media_type, "Content-Length": str(len(body))}
+    lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in {**needed, **headers}.items()), "", ""]
+    return "\r\n".join(lines).encode() + body
 
 
 def run(port: int, message: bytes, clients: int, images: int, seconds: float) -> Load:

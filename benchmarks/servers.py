@@ -131,9 +131,9 @@ def release(peer: str) -> str:
 @contextmanager
 def service(name: str = "service", cores: str = "", **settings: object) -> Iterator[Server]:
     """The service; `cores` pins it, as `taskset -c` has it."""
-    environment = {f"LOOKALIKE_{key.upper()}": str(value) for key, value in settings.items()}
     # Every request of the largest load is taken on, so that throughput is measured and not refusals.
-    environment |= {"LOOKALIKE_DEVICE": "cpu", "LOOKALIKE_QUEUE_IMAGES": "8192", "LOOKALIKE_DEADLINE": "600"}
+    settings = {"device": "cpu", "queue_images": 8192, "deadline": 600} | settings
+    environment = {f"LOOKALIKE_{key.upper()}": str(value) for key, value in settings.items()}
     command = [sys.executable, "-m", "app", "serve"]
     with _run(name, ["taskset", "-c", cores, *command] if cores else command, environment, "/health/ready") as server:
         yield server
