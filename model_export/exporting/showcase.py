@@ -1,7 +1,8 @@
-"""The pictures that show a model: the example faces of the page, and the sheet at the head of the README.
+"""The pictures that show a model: the page's example faces, the sheet at the head of the README, and what controls do.
 
     python -m model_export showcase app/models --page app/page
     python -m model_export showcase app/models --photograph portrait.jpg --sheet docs/look-alikes.webp
+    python -m model_export showcase app/models --controls docs/controls.webp
 
 The examples are drawn from identities that belong to nobody, so nobody's rights are in them. The same model draws the
 same pictures again; new weights want new ones, and a test says so.
@@ -10,17 +11,18 @@ same pictures again; new weights want new ones, and a test says so.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from app.core.faces import Bytes, Detector, Face, Floats, align
 from app.core.generate import CONTROL_SIZE, IDENTITY_SIZE, Generator, Sizes, sample_controls
 from app.core.images import contact_sheet, read_photo, write_image
 from app.core.origin import Origin
 from app.core.provenance import Provenance
-from app.runtime.manifest import parse_manifest
+from app.runtime.manifest import Control, parse_manifest
 from app.settings import Settings
 
 EXAMPLES = 6
@@ -36,6 +38,8 @@ AROUND = 2.3
 GAP = 16
 QUALITY = 82
 EXAMPLE = "example-{}.webp"
+MARGIN, LETTERS = 210, 20
+"""Of the sheet of controls: pixels for the words at the left, and the height of letters."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,13 +48,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--page", type=Path, help="folder to write example-1.webp to example-6.webp into")
     parser.add_argument("--photograph", type=Path, help="photograph for the sheet, of somebody who agreed to it")
     parser.add_argument("--sheet", type=Path, help="where to write the sheet: the photograph, and look-alikes of it")
+    parser.add_argument(
+        "--controls", type=Path, help="where to write the sheet of what each control does to the examples"
+    )
     parser.add_argument("--seed", type=int, default=1, help="of the look-alikes on the sheet")
 
 
 def run(args: argparse.Namespace) -> int:
     """Draw what was asked for; returns the exit status."""
-    if not args.page and not args.sheet:
-        raise SystemExit("showcase: say --page FOLDER, or --photograph FILE --sheet FILE")
+    if not args.page and not args.sheet and not args.controls:
+        raise SystemExit("showcase: say --page FOLDER, --controls FILE, or --photograph FILE --sheet FILE")
     if bool(args.sheet) != bool(args.photograph):
         raise SystemExit("showcase: --sheet and --photograph go together")
     manifest = parse_manifest(args.models)
@@ -59,9 +66,17 @@ def run(args: argparse.Namespace) -> int:
     detector = Detector(args.models, "cpu")
     if args.page:
         provenance = Provenance(manifest.name, manifest.version, "example")
-        files = Origin(Settings()).files(example_faces(generator, detector), "webp", QUALITY, provenance)
+        examples, _ = example_faces(generator, detector)
+        files = Origin(Settings()).files(examples, "webp", QUALITY, provenance)
         for number, file in enumerate(files, 1):
             (args.page / EXAMPLE.format(number)).write_bytes(file)
+    if args.controls:
+        provenance = Provenance(manifest.name, manifest.version, "controls")
+        _, identities = example_faces(generator, detector)
+        moved = both_ends(generator, identities)
+        marked = np.stack(list(Origin(Settings()).marked(list(moved.reshape(-1, *moved.shape[2:])), provenance)))
+        sheet = controls_sheet(marked.reshape(moved.shape), manifest.controls)
+        args.controls.write_bytes(write_image(sheet, "webp", QUALITY, provenance))
     if args.sheet:
         low, high = manifest.thresholds.lookalike_band
         photograph = read_photo(args.photograph.read_bytes(), 64_000_000).image
@@ -75,8 +90,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def example_faces(generator: Generator, detector: Detector, seed: int = 0) -> list[Bytes]:
-    """Faces [s, s, 3] of people who do not exist, as unlike each other as a few of them can be.
+def example_faces(generator: Generator, detector: Detector, seed: int = 0) -> tuple[list[Bytes], Floats]:
+    """Faces [s, s, 3] of people who do not exist, as unlike each other as a few of them can be, and identities [n, 70].
 
     Args:
         generator: draws them, with all controls at zero.
@@ -90,7 +105,29 @@ def example_faces(generator: Generator, detector: Detector, seed: int = 0) -> li
     found = [detector(Image.fromarray(face)) for face in faces]
     scores = np.array([max((face.score for face in some), default=0.0) for some in found])
     sure = np.argsort(-scores, kind="stable")[: round(DRAWN * SURE)]
-    return [faces[index] for index in sure[farthest(embeddings[sure], EXAMPLES)]]
+    chosen = sure[farthest(embeddings[sure], EXAMPLES)]
+    return [faces[index] for index in chosen], identities[chosen]
+
+
+def both_ends(generator: Generator, identities: Floats) -> Bytes:
+    """Each control at -1 and at 1, the others at 0: pictures [controls, 2 n, s, s, 3] of identities [n, 70]."""
+    each = np.repeat(identities, 2, 0)
+    ends = np.tile([-1.0, 1.0], len(identities)).astype(np.float32)
+    directions = np.eye(CONTROL_SIZE, dtype=np.float32)
+    return np.stack([generator.decode(each, ends[:, None] * direction)[0] for direction in directions])
+
+
+def controls_sheet(moved: Bytes, controls: Sequence[Control]) -> Bytes:
+    """A row a control, with its name and ends at the left, of pictures [controls, n, s, s, 3]."""
+    rows, columns, side = moved.shape[:3]
+    sheet = Image.new("RGB", (MARGIN + columns * side, rows * side), "white")
+    sheet.paste(Image.fromarray(contact_sheet(list(moved.reshape(-1, side, side, 3)), columns)), (MARGIN, 0))
+    draw, letters = ImageDraw.Draw(sheet), ImageFont.load_default(LETTERS)
+    for row, control in enumerate(controls):
+        ends = f"\n{control.low},\n{control.high}" if control.low else ""
+        words = control.name.replace("_", " ") + ends
+        draw.text((8, row * side + side // 4), words, fill="black", font=letters)
+    return np.asarray(sheet)
 
 
 def farthest(embeddings: Floats, count: int) -> list[int]:

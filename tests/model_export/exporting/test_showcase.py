@@ -15,10 +15,18 @@ from app.core.origin import Origin
 from app.runtime.manifest import parse_manifest
 from app.settings import Settings
 from model_export.__main__ import main
-from model_export.exporting.showcase import EXAMPLES, example_faces, farthest
+from model_export.exporting.showcase import (
+    EXAMPLES,
+    MARGIN,
+    both_ends,
+    controls_sheet,
+    example_faces,
+    farthest,
+)
 
 MODELS = Settings().models
 PAGE = MODELS.parent / "page"
+DOCS = MODELS.parents[1] / "docs"
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +43,21 @@ def detector() -> Detector:
 
 def test_the_examples_of_the_page_are_drawn_by_the_shipped_model(generator: Generator, detector: Detector) -> None:
     shipped = [np.asarray(Image.open(path).convert("RGB")) for path in sorted(PAGE.glob("example-*.webp"))]
-    drawn = example_faces(generator, detector)
+    drawn, _ = example_faces(generator, detector)
     again = "run `python -m model_export showcase app/models --page app/page`, and look at them"
     assert len(shipped) == len(drawn) == EXAMPLES, again
     assert min(peak_signal_noise_ratio(face, file) for face, file in zip(drawn, shipped, strict=True)) > 25, again
+
+
+def test_the_sheet_of_controls_is_of_the_shipped_model(generator: Generator, detector: Detector) -> None:
+    _, identities = example_faces(generator, detector)
+    manifest = parse_manifest(MODELS)
+    drawn = controls_sheet(both_ends(generator, identities), manifest.controls)
+    shipped = np.asarray(Image.open(DOCS / "controls.webp").convert("RGB"))
+    again = "run `python -m model_export showcase app/models --controls docs/controls.webp`, and look at it"
+    assert shipped.shape == drawn.shape == (10 * manifest.image_size, MARGIN + 12 * manifest.image_size, 3), again
+    assert peak_signal_noise_ratio(drawn, shipped) > 25, again
+    assert shipped[:, :MARGIN].min() < 64, "there are words at the left"
 
 
 def test_an_example_is_small_says_that_it_is_synthetic_and_has_a_face(detector: Detector) -> None:
@@ -51,7 +70,7 @@ def test_an_example_is_small_says_that_it_is_synthetic_and_has_a_face(detector: 
 def test_what_shows_the_model_is_marked_as_what_it_draws(detector: Detector) -> None:
     origin, manifest = Origin(Settings()), parse_manifest(MODELS)
     again = "run `python -m model_export showcase` with --page and with --sheet"
-    for path in (*PAGE.glob("example-*.webp"), PAGE.parents[1] / "docs" / "look-alikes.webp"):
+    for path in (*PAGE.glob("example-*.webp"), DOCS / "look-alikes.webp", DOCS / "controls.webp"):
         found = origin.examine(path.read_bytes(), detector, (manifest.name, manifest.version))
         assert found.watermarks, f"{path.name}: {again}"
 
