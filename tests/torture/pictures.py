@@ -7,7 +7,8 @@ import random
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache, partial
 
 import numpy as np
 from PIL import ExifTags, Image
@@ -60,7 +61,23 @@ def scan_bomb(side: int, scans: int) -> bytes:
     )
 
 
-def originals() -> dict[str, bytes]:
+class Made(Mapping[str, bytes]):
+    """Files by name, each made when somebody first asks for it: many want one, and all of them take seconds."""
+
+    def __init__(self, makers: dict[str, Callable[[], bytes]]) -> None:
+        self._makers = {name: cache(make) for name, make in makers.items()}
+
+    def __getitem__(self, name: str) -> bytes:
+        return self._makers[name]()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        return len(self._makers)
+
+
+def originals() -> Made:
     """One portrait in every format and mode that clients come up with, and some that are none of ours."""
     face = Image.fromarray(data.astronaut()).resize((320, 320))
     grey = face.convert("L")
@@ -74,37 +91,37 @@ def originals() -> dict[str, bytes]:
     lies[ExifTags.Base.Software] = "x" * 60000
     absurd = Image.Exif()
     absurd[ExifTags.Base.Orientation] = 60000
-    made = {
-        "jpeg": saved(face, "JPEG", quality=90),
-        "jpeg 4:2:0": saved(face, "JPEG", quality=60, subsampling=2),
-        "jpeg progressive": saved(face, "JPEG", progressive=True),
-        "jpeg restarts": saved(face, "JPEG", restart_marker_blocks=3),
-        "jpeg grey": saved(grey, "JPEG"),
-        "jpeg cmyk": saved(face.convert("CMYK"), "JPEG"),
-        "jpeg exif": saved(face, "JPEG", exif=lies),
-        "jpeg absurd exif": saved(face, "JPEG", exif=absurd),
-        "jpeg comment": saved(face, "JPEG", comment=b"c" * 60000),
-        "jpeg profile": saved(face, "JPEG", icc_profile=b"not a profile" * 9000),
-        "mpo": saved(face, "MPO", save_all=True, append_images=frames[:1]),
-        "webp": saved(face, "WEBP"),
-        "webp lossless": saved(face, "WEBP", lossless=True),
-        "webp alpha": saved(alpha, "WEBP"),
-        "webp animated": saved(face, "WEBP", save_all=True, append_images=frames),
-        "apng": saved(face, "PNG", save_all=True, append_images=frames),
-        "png 16 bit": saved(wide, "PNG"),
-        "gif": saved(face, "GIF", save_all=True, append_images=frames),
-        "tiff": saved(face, "TIFF"),
-        "bmp": saved(face, "BMP"),
-        "ico": saved(face, "ICO"),
-        "ppm": saved(face, "PPM"),
-        "jpeg 2000": saved(face, "JPEG2000"),
-        "avif": saved(face, "AVIF"),
+    made: dict[str, Callable[[], bytes]] = {
+        "jpeg": partial(saved, face, "JPEG", quality=90),
+        "jpeg 4:2:0": partial(saved, face, "JPEG", quality=60, subsampling=2),
+        "jpeg progressive": partial(saved, face, "JPEG", progressive=True),
+        "jpeg restarts": partial(saved, face, "JPEG", restart_marker_blocks=3),
+        "jpeg grey": partial(saved, grey, "JPEG"),
+        "jpeg cmyk": partial(saved, face.convert("CMYK"), "JPEG"),
+        "jpeg exif": partial(saved, face, "JPEG", exif=lies),
+        "jpeg absurd exif": partial(saved, face, "JPEG", exif=absurd),
+        "jpeg comment": partial(saved, face, "JPEG", comment=b"c" * 60000),
+        "jpeg profile": partial(saved, face, "JPEG", icc_profile=b"not a profile" * 9000),
+        "mpo": partial(saved, face, "MPO", save_all=True, append_images=frames[:1]),
+        "webp": partial(saved, face, "WEBP"),
+        "webp lossless": partial(saved, face, "WEBP", lossless=True),
+        "webp alpha": partial(saved, alpha, "WEBP"),
+        "webp animated": partial(saved, face, "WEBP", save_all=True, append_images=frames),
+        "apng": partial(saved, face, "PNG", save_all=True, append_images=frames),
+        "png 16 bit": partial(saved, wide, "PNG"),
+        "gif": partial(saved, face, "GIF", save_all=True, append_images=frames),
+        "tiff": partial(saved, face, "TIFF"),
+        "bmp": partial(saved, face, "BMP"),
+        "ico": partial(saved, face, "ICO"),
+        "ppm": partial(saved, face, "PPM"),
+        "jpeg 2000": partial(saved, face, "JPEG2000"),
+        "avif": partial(saved, face, "AVIF"),
     }
     for mode in ("RGB", "RGBA", "L", "LA", "P", "1"):
-        made[f"png {mode}"] = saved(alpha.convert(mode), "PNG", exif=lies)
+        made[f"png {mode}"] = partial(saved, alpha.convert(mode), "PNG", exif=lies)
     palette = face.quantize(200)
-    made["png palette transparent"] = saved(palette, "PNG", transparency=bytes(range(200)))
-    return made
+    made["png palette transparent"] = partial(saved, palette, "PNG", transparency=bytes(range(200)))
+    return Made(made)
 
 
 ORIGINALS = originals()
