@@ -16,12 +16,12 @@ from tests.model_export.evaluation.conftest import BRIGHTNESS
 SMALL_SETTINGS = Settings(
     faces=18,
     controls=6,
-    wide=24,
-    baseline_faces=4,
-    reference=40,
+    wide=20,
+    baseline_faces=2,
+    reference=30,
     sweep_faces=2,
-    random=6,
-    resamples=60,
+    random=5,
+    resamples=20,
     steps=5,
 )
 SMALL = [
