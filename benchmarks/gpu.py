@@ -87,7 +87,7 @@ def steps(device: str) -> dict[str, Step]:
                 found[f"decoder, {precision}, {name}, batch {batch}"] = _decoder(device, precision, name, batch)
         why = "float16 is for CUDA" if (device, precision) == ("cpu", "float16") else ""
         found[f"over HTTP, {precision}"] = Step(
-            300,
+            240,
             partial(
                 gpu_served.over_http,
                 device,
@@ -111,7 +111,7 @@ def _decoder(device: str, precision: str, name: str, batch: int) -> Step:
         measure = partial(gpu_decoder.measured, way, precision, batch, device, scale.seconds, scale.repeats)
         return {"alone": measure(scored=False), "with the recogniser": measure(scored=True)}
 
-    return Step(240, work, gpu_decoder.lacking(way, precision, device))
+    return Step(way.most, work, gpu_decoder.lacking(way, precision, device))
 
 
 def main(arguments: list[str] | None = None) -> int:

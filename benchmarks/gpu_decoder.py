@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -35,12 +37,14 @@ class Way:
         options: of the provider.
         place: where outputs are left: `host`, as `run` gives them, or `bound` to either side beforehand.
         half: options of the provider for float16, where it turns the graph itself.
+        most: seconds that a step of the benchmark may take.
     """
 
     provider: str
     options: dict[str, Any] = field(default_factory=dict)
     place: str = "host"
     half: dict[str, Any] = field(default_factory=dict)
+    most: float = 100
 
 
 HEURISTIC = {"cudnn_conv_algo_search": "HEURISTIC"}
@@ -58,6 +62,7 @@ WAYS = {
         {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(ENGINES), "trt_cuda_graph_enable": "1"},
         "bound",
         {"trt_fp16_enable": "1"},
+        300,  # it builds an engine for each graph
     ),
 }
 
@@ -107,6 +112,9 @@ def opened(way: Way, precision: str, scored: bool, batch: int, device: str) -> o
     if device == "cpu":
         return ort.InferenceSession(model, options, providers=[CPU])
     ort.preload_dlls()  # NVIDIA's libraries, where they came from PyPI
+    if own:
+        with suppress(ImportError):  # as its libraries do, which are then known to the process
+            importlib.import_module("tensorrt")
     providers: list[Any] = [(way.provider, chosen)]
     providers += [(CUDA, HEURISTIC)] if own else []
     session = ort.InferenceSession(model, options, providers=[*providers, CPU])
@@ -123,7 +131,7 @@ def rows(batch: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 
 def runner(session: ort.InferenceSession, way: Way, batch: int, device: str) -> Any:
-    """What runs one batch and gives its images [batch, s, s, 3], on the host or bound where they are."""
+    """What runs one batch; it gives the images [batch, s, s, 3], or the binding that knows where all outputs are."""
     inputs = dict(zip(("identity", "control"), rows(batch), strict=True))
     if way.place == "host":
         return lambda: session.run(None, inputs)[0]
@@ -145,7 +153,7 @@ def runner(session: ort.InferenceSession, way: Way, batch: int, device: str) -> 
     def run() -> Any:
         session.run_with_iobinding(binding)
         binding.synchronize_outputs()
-        return binding.get_outputs()[0]
+        return binding
 
     # What the binding points to lives as long as it does.
     run.held = (held, kept)  # type: ignore[attr-defined]
@@ -166,7 +174,7 @@ def measured(
     run = runner(session, way, batch, device)
     first = run()
     ready = time.perf_counter() - begun
-    drawn = np.asarray(first if isinstance(first, np.ndarray) else first.numpy())[:COMPARED]
+    drawn = (first if isinstance(first, np.ndarray) else first.copy_outputs_to_cpu()[0])[:COMPARED]
     for _ in range(2):
         run()
     rates = []
@@ -186,7 +194,9 @@ def measured(
 
 
 def _of_the_cpu(count: int) -> NDArray[np.uint8]:
-    session = ort.InferenceSession(graph(half=False, scored=False), providers=[CPU])
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    session = ort.InferenceSession(graph(half=False, scored=False), options, providers=[CPU])
     identities, controls = rows(COMPARED)
     images = session.run(None, {"identity": identities[:count], "control": controls[:count]})[0]
     return np.asarray(images, np.uint8)
