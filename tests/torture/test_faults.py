@@ -35,11 +35,17 @@ PHOTO = ORIGINALS["jpeg"]
 
 
 class Named(Crowd):
-    """Clients whose requests each have a name that the server's log repeats."""
+    """Clients whose requests each have a name that the server's log repeats.
+
+    Attributes:
+        statuses: of the answers by name; 0 where there was none.
+        rest: seconds between an answer and its client's next request.
+    """
 
     def __init__(self, server: Server, clients: int = 6) -> None:
         super().__init__([self._ask] * clients)
         self.statuses: dict[str, int] = {}
+        self.rest = 0.0
         self._server, self._numbers = server, itertools.count()
 
     def answered(self, status: int) -> int:
@@ -48,8 +54,9 @@ class Named(Crowd):
     def _ask(self) -> None:
         name = f"request-{next(self._numbers)}"
         try:
-            answer = self._server.post("/v1/variants?count=4", PHOTO, **{"X-Request-ID": name})
-            self.statuses[name] = answer.status_code if len(answer.json()["variants"]) == 4 else -1
+            answer = self._server.post("/v1/variants?count=2", PHOTO, **{"X-Request-ID": name})
+            self.statuses[name] = answer.status_code if len(answer.json()["variants"]) == 2 else -1
+            time.sleep(self.rest)
         except (httpx.TransportError, KeyError):
             self.statuses[name] = 0
             time.sleep(0.02)
@@ -80,9 +87,12 @@ def kill_one(server: Server, crowd: Crowd) -> None:
     server.until(lambda: crowd.answered(200) > answered + 5, "some were answered")
     victim = min(before)
     os.kill(victim, signal.SIGKILL)
+    # What it had is lost or not by now. They go on asking, but leave the cores to the one that takes its place.
+    crowd.rest = 1.0
     server.until(lambda: len(server.workers - before) == 1 and victim not in server.workers, "it was replaced")
     (replacement,) = server.workers - before
     server.until(lambda: psutil.Process(replacement).num_threads() > 3, "the new one had begun")
+    crowd.rest = 0.0
 
 
 def test_sigkill_of_a_worker_is_healed_and_harms_its_own_requests_alone(
