@@ -87,11 +87,10 @@ class Generator:
         """Of batch sizes those for `decode`: none of one row, where that costs as much as two."""
         return tuple(sorted({max(size, 2) for size in sizes})) if self._never_alone else sizes
 
-    def warm(self, sizes: tuple[int, ...]) -> None:
-        """Run every network once at each batch size, so that no request pays for it."""
-        for size in sizes:
-            identities, _ = self.encode(np.zeros((size, self._sizes.frame, self._sizes.frame, 3), np.uint8))
-            self.decode(identities, np.zeros((size, CONTROL_SIZE), np.float32))
+    def warm(self, size: int) -> None:
+        """Run every network once at a batch size, so that no request pays for it."""
+        identities, _ = self.encode(np.zeros((size, self._sizes.frame, self._sizes.frame, 3), np.uint8))
+        self.decode(identities, np.zeros((size, CONTROL_SIZE), np.float32))
 
 
 def sample_controls(seed: int, count: int, strength: float) -> Floats:

@@ -73,8 +73,9 @@ class Engine:
             # A batch uses one core, or the whole GPU.
             lanes = 1 if gpu else threads
             self._compute = ThreadPoolExecutor(lanes, thread_name_prefix="compute")
-            # All lanes at a time: then memory is what it will be under load.
-            list(self._compute.map(lambda _: self.generator.warm(sizes), range(lanes)))
+            # The largest in all lanes at a time: then memory is what it will be under load. Each of the others once.
+            list(self._compute.map(self.generator.warm, [sizes[-1]] * lanes))
+            list(self._compute.map(self.generator.warm, sizes[:-1]))
             self.detector.warm()
         except (ModelsInvalid, ProviderUnavailable):
             raise
