@@ -83,6 +83,7 @@ class Job:
     """The rows of one request on their way; take its `parts` once, and `drop` it where they are not wanted any more."""
 
     rows: Rows
+    dropped: Callable[[int], None]
     results: dict[int, Rows | Exception] = field(default_factory=dict)
     news: asyncio.Event = field(default_factory=asyncio.Event)
     taken: int = 0
@@ -96,6 +97,7 @@ class Job:
 
     def drop(self) -> None:
         """Compute nothing more of it."""
+        self.dropped(self.left)
         self.gone = True
 
     async def all(self, deadline: float = math.inf) -> Rows:
@@ -170,6 +172,9 @@ class Batcher:
         lanes: batches that run at the same time; what waits is shared out among those that are free.
         observe: called with (name, rows of a batch), for metrics.
         queued: called with (name, rows that wait) whenever that changes, for metrics.
+
+    Attributes:
+        waiting: rows that no batch has taken yet.
     """
 
     def __init__(
@@ -194,13 +199,9 @@ class Batcher:
         self._observe = observe
         self._queued = queued
         self._jobs: deque[Job] = deque()
+        self.waiting = 0  # counted as they come and go: summed up over a long queue it would cost as much as a request
         self._arrived = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-
-    @property
-    def waiting(self) -> int:
-        """Rows that no batch has taken yet."""
-        return sum(job.left for job in self._jobs)
 
     def start(self) -> None:
         """Begin to work, on the running event loop."""
@@ -214,8 +215,9 @@ class Batcher:
 
     def begin(self, *rows: Array) -> Job:
         """Queue rows [k, ...], the inputs of `compute`, which all have the same first dimension."""
-        job = Job(rows)
+        job = Job(rows, self._dropped)
         self._jobs.append(job)
+        self.waiting += job.left
         self._queued(self.name, self.waiting)
         self._arrived.set()
         return job
@@ -223,6 +225,9 @@ class Batcher:
     async def run(self, *rows: Array, deadline: float = math.inf) -> Rows:
         """Compute all rows; see `Job.parts`."""
         return await self.begin(*rows).all(deadline)
+
+    def _dropped(self, rows: int) -> None:
+        self.waiting -= rows
 
     async def _work(self) -> None:
         while True:
@@ -250,6 +255,7 @@ class Batcher:
                 job.taken += count
                 job.turn += count
                 room -= count
+                self.waiting -= count
             if not job.left:
                 self._jobs.popleft()
             elif job.turn == self._turn:

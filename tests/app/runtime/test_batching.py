@@ -117,42 +117,51 @@ def test_batches_are_cut_on_a_cpu_and_filled_on_a_gpu(pad: bool, batches: list[l
     asyncio.run(scenario())
 
 
+SIZES = (2, 3, 4, 5)
+
+
 @pytest.mark.parametrize(
-    ("count", "lengths"), [(1, [2]), (2, [2]), (3, [3]), (5, [5]), (6, [4, 2]), (9, [5, 4]), (11, [5, 4, 2])]
+    ("sizes", "lanes", "count", "lengths"),
+    [
+        *((SIZES, 1, *each) for each in [(1, [2]), (3, [3]), (5, [5]), (6, [2, 4]), (9, [4, 5]), (11, [2, 4, 5])]),
+        *((SIZES, 2, *each) for each in [(2, [2]), (3, [3]), (4, [2, 2]), (5, [2, 3])]),
+        ((2, 8), 1, 9, [2, 8]),  # these leave no choice
+    ],
 )
-def test_no_row_is_left_alone_that_would_have_to_be_filled_up(count: int, lengths: list[int]) -> None:
+def test_no_row_is_left_alone_that_would_have_to_be_filled_up(
+    sizes: tuple[int, ...], lanes: int, count: int, lengths: list[int]
+) -> None:
     network = Network()
 
     async def scenario() -> None:
-        async with batching(network, sizes=(2, 3, 4, 5)) as batcher:
+        async with batching(network, sizes, lanes=lanes) as batcher:
             (result,) = await batcher.run(rows(*range(count)))
             assert result[:, 0].tolist() == [2 * value for value in range(count)]
-
-    asyncio.run(scenario())
-    assert [len(batch) for batch in network.batches] == lengths
-
-
-@pytest.mark.parametrize(("count", "lengths"), [(2, [2]), (3, [3]), (4, [2, 2]), (5, [2, 3])])
-def test_nor_by_lanes_that_share_out_what_waits(count: int, lengths: list[int]) -> None:
-    network = Network()
-
-    async def scenario() -> None:
-        async with batching(network, sizes=(2, 3, 4, 5), lanes=2) as batcher:
-            await batcher.run(rows(*range(count)))
 
     asyncio.run(scenario())
     assert sorted(len(batch) for batch in network.batches) == lengths
 
 
-def test_sizes_that_leave_no_choice_are_taken_as_they_are() -> None:
+def test_what_waits_is_counted_as_it_comes_is_taken_and_goes() -> None:
     network = Network()
 
     async def scenario() -> None:
-        async with batching(network, sizes=(2, 8)) as batcher:
-            await batcher.run(rows(*range(9)))
+        async with batching(network) as batcher:
+            first = await held(network, batcher)
+            kept, gone = batcher.begin(rows(1, 2, 3)), batcher.begin(rows(4, 5))
+            assert batcher.waiting == 5
+            gone.drop()
+            gone.drop()
+            assert batcher.waiting == 3
+            network.go.set()
+            (result,) = await kept.all()
+            assert result[:, 0].tolist() == [2, 4, 6]
+            await first
+            kept.drop()
+            assert batcher.waiting == 0
+        assert all(4 not in batch for batch in network.batches)
 
     asyncio.run(scenario())
-    assert [len(batch) for batch in network.batches] == [8, 2]
 
 
 def test_a_large_request_does_not_starve_a_small_one() -> None:
