@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--mesh", type=Path, help="face mesh that training never saw; see --landmarks of evaluate")
     parser.add_argument("--people", type=Path, help="photographs of people whom training never saw; see evaluate")
+    parser.add_argument("--profiles", type=Path, help="photographs of profiles; see evaluate")
     parser.add_argument("--judge", type=Path, help="ONNX recogniser that training never saw; see evaluate")
     parser.add_argument("--version", default="0.1.0", help="version of the model, as clients see it")
 
@@ -49,6 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     start += [word for named in arguments.recognizer for word in ("--recognizer", named)]
     start += [word for file in arguments.landmarks for word in ("--landmarks", file)]
     judges = {"--judge": arguments.judge, "--landmarks": arguments.mesh, "--people": arguments.people}
+    judges["--profiles"] = arguments.profiles
     judged = [word for option, file in judges.items() if file for word in (option, str(file))]
     card = out / "models" / CARD.name
 

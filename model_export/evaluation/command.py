@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -27,6 +28,7 @@ from model_export.evaluation import (
     glasses,
     identities,
     likeness,
+    profiles,
     realism,
     report,
     sheets,
@@ -35,10 +37,13 @@ from model_export.evaluation import (
 from model_export.evaluation.sample import Sample
 from model_export.evaluation.settings import Settings
 
-QUESTIONS: Mapping[str, Callable[[Sample], dict[str, Any]]] = {
+Questions = Mapping[str, Callable[[Sample], dict[str, Any]]]
+
+QUESTIONS: Questions = {
     "likeness": likeness.measure,
     "bounds": bounds.measure,
     "difficult": difficult.measure,
+    "profiles": profiles.measure,
     "realism": realism.measure,
     "controls": controls.measure,
     "features": features.measure,
@@ -53,8 +58,8 @@ QUESTIONS: Mapping[str, Callable[[Sample], dict[str, Any]]] = {
 """What is asked of a sample. Each has random numbers of its own: none changes another's figures."""
 
 
-def evaluate(sample: Sample, questions: Mapping[str, Callable[[Sample], dict[str, Any]]] = QUESTIONS) -> dict[str, Any]:
-    """Ask everything; returns what `evaluation.json` holds."""
+def ask(sample: Sample, questions: Questions) -> dict[str, Any]:
+    """Ask; returns the `metrics` of `evaluation.json`."""
     metrics: dict[str, Any] = {}
     seconds = {}
     for name, measure in questions.items():
@@ -64,12 +69,33 @@ def evaluate(sample: Sample, questions: Mapping[str, Callable[[Sample], dict[str
         print(f"{name}: {seconds[name]:.0f} s", flush=True)
     metrics["settings"] = asdict(sample.settings) | {"faces": sample.deep, "wide": len(sample.rows)}
     metrics["seconds"] = seconds
+    return metrics
+
+
+def evaluate(sample: Sample, questions: Questions = QUESTIONS) -> dict[str, Any]:
+    """Ask everything; returns what `evaluation.json` holds."""
+    metrics = ask(sample, questions)
     return {
         "controls": features.named(sample),
         "thresholds": likeness.thresholds(sample).as_manifest(),
         "redrawing": difficult.least_agreement(sample),
         "metrics": metrics,
     }
+
+
+def amend(before: dict[str, Any], sample: Sample, questions: Questions) -> dict[str, Any]:
+    """What `evaluation.json` held of the same models, with some questions asked anew.
+
+    Raises:
+        ValueError: it is of other settings, faces or recognisers.
+    """
+    metrics, asked_before = ask(sample, questions), before["metrics"]
+    thresholds = likeness.thresholds(sample).as_manifest()
+    same = all(math.isclose(value, before["thresholds"][name], abs_tol=1e-4) for name, value in thresholds.items())
+    if asked_before["settings"] != metrics["settings"] or not same:
+        raise ValueError("the earlier evaluation was of other settings, faces or recognisers: leave --only out")
+    seconds = asked_before["seconds"] | metrics["seconds"]
+    return before | {"metrics": asked_before | metrics | {"seconds": seconds}}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,6 +112,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--people", type=Path, help="photographs of people whom training never saw, a folder a person, or their cuts"
+    )
+    parser.add_argument(
+        "--profiles",
+        type=Path,
+        help="photographs of profiles, a folder a person; where some lie in folders called profile, those alone",
+    )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=QUESTIONS,
+        metavar="QUESTION",
+        help="ask these anew and no others, of the same models, and keep what else OUT/evaluation.json says: "
+        f"{', '.join(QUESTIONS)}",
     )
     parser.add_argument("--card", type=Path, help="MODEL_CARD.md whose generated tables are to be written")
     for name, text in {
@@ -109,13 +148,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate, write everything and print the table; returns the exit status."""
     settings = Settings(**{name: getattr(arguments, name) for name in asdict(Settings())})
-    judged, threads = arguments.judge, arguments.threads
-    sample = Sample(arguments.data, arguments.models, judged, settings, threads, arguments.landmarks, arguments.people)
-    result = evaluate(sample)
+    sample = Sample(
+        arguments.data,
+        arguments.models,
+        arguments.judge,
+        settings,
+        arguments.threads,
+        arguments.landmarks,
+        arguments.people,
+        arguments.profiles,
+    )
     out: Path = arguments.out
+    file = out / "evaluation.json"
+    if arguments.only:
+        result = amend(json.loads(file.read_text()), sample, {name: QUESTIONS[name] for name in arguments.only})
+    else:
+        result = evaluate(sample)
     out.mkdir(parents=True, exist_ok=True)
-    (out / "evaluation.json").write_text(json.dumps(result, indent=2, allow_nan=False) + "\n")
-    sheets.draw(sample, result, out)
+    file.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n")
+    if not arguments.only:
+        sheets.draw(sample, result, out)
     tables = report.tables(result)
     (out / "tables.md").write_text(tables)
     if arguments.card:

@@ -10,7 +10,7 @@ import numpy as np
 from app.core.quality import agreement
 from model_export.evaluation import features, texture
 from model_export.evaluation.likeness import thresholds
-from model_export.evaluation.metrics import Array, as_json
+from model_export.evaluation.metrics import Array, Figure, as_json
 from model_export.evaluation.sample import Sample
 from model_export.networks.landmarks import FEATURES
 
@@ -25,22 +25,29 @@ LEAST = 0.9
 
 def measure(sample: Sample) -> dict[str, Any]:
     """Similarity and PSNR of the redrawing of each kind, and for how many the recognisers take it for the person."""
-    low, _ = thresholds(sample).band
     judged = None if sample.judged is None else sample.judged_again(sample.redrawn.images)
     kinds: dict[str, Any] = {}
     for name, chosen in kinds_of(sample):
         if chosen.sum() < FEWEST:
             continue
-        rows = {
-            "above_threshold": sample.intervals.mean(sample.redrawn.similarity[chosen] >= low),
-            "similarity_median": sample.intervals.median(sample.redrawn.similarity[chosen]),
-            "psnr": sample.intervals.mean(sample.redrawn.psnr[chosen]),
-        }
-        if judged is not None:
-            taken = judged[chosen] >= thresholds(sample).judge_threshold
-            rows["judge_above_threshold"] = sample.intervals.mean(taken).with_aim(">=", LEAST)
-        kinds[name] = {"faces": int(chosen.sum()), **as_json(rows)}
+        by_judge = None if judged is None else judged[chosen]
+        figures = rows(sample, sample.redrawn.similarity[chosen], sample.redrawn.psnr[chosen], by_judge)
+        kinds[name] = {"faces": int(chosen.sum()), **as_json(figures)}
     return {"difficult": kinds}
+
+
+def rows(sample: Sample, similarity: Array, psnr: Array, judged: Array | None) -> dict[str, Figure]:
+    """What is said of a kind's redrawings, [n] each, beside the photographs; `judged` is the judge's similarity."""
+    found = thresholds(sample)
+    figures = {
+        "above_threshold": sample.intervals.mean(similarity >= found.band[0]),
+        "similarity_median": sample.intervals.median(similarity),
+        "psnr": sample.intervals.mean(psnr),
+    }
+    if judged is not None:
+        taken = judged >= found.judge_threshold
+        figures["judge_above_threshold"] = sample.intervals.mean(taken).with_aim(">=", LEAST)
+    return figures
 
 
 def least_agreement(sample: Sample) -> dict[str, float]:

@@ -13,7 +13,7 @@ import numpy as np
 from app.core.faces import Bytes, Detector, Floats, align
 from model_export.preparing.cutting import UnusablePicture, read_picture
 
-NO_PERSON = {"train", "test", "val", "frontal", "images"}
+NO_PERSON = {"train", "test", "val", "frontal", "profile", "images"}
 """Folders of data sets that name a part of the set, not a person."""
 
 

@@ -95,8 +95,11 @@ def tables(evaluation: dict[str, Any]) -> str:
         "### By group and gender of the data's labels",
         _groups(metrics["fairness"]["groups"]),
     ]
-    if metrics.get("difficult"):
-        parts += ["### By kind of photograph, redrawn at control 0", _kinds(metrics["difficult"])]
+    profiles = metrics.get("profiles", {})
+    if kinds := metrics.get("difficult", {}) | ({"profile": profiles} if "psnr" in profiles else {}):
+        parts += ["### By kind of photograph, redrawn at control 0", _kinds(kinds)]
+    if profiles:
+        parts.append(_profiles(profiles))
     return "\n\n".join(parts) + "\n"
 
 
@@ -164,6 +167,18 @@ def _kinds(kinds: dict[str, dict[str, Any]]) -> str:
     ]
     head = ("kind", "faces", "taken for the person", "the same by the independent recogniser", "similarity", "PSNR, dB")
     return _table(head, rows)
+
+
+def _profiles(found: dict[str, Any]) -> str:
+    refused = ", ".join(f"{reason} {count}" for reason, count in found["refused"].items())
+    text = (
+        f"Profiles are of a set of their own, {found['photographs']} photographs, one a person, as they would be sent: "
+        f"{written(found['usable'], 'percent')} can be used. Refused were {refused or 'none'}."
+    )
+    if known := found.get("judge_still_recognises"):
+        share = written(known, "percent")
+        text += f" Of the photographs, blurred and JPEG'd, the independent recogniser takes {share} for the person."
+    return text
 
 
 def write(path: Path, text: str) -> None:

@@ -67,8 +67,10 @@ class Sample:
         threads: of the CPU; 0 takes them all.
         landmarks: ONNX file of the face mesh, which training never saw either, if there is one.
         people: folder of photographs of real people whom training never saw, a folder a person, if there is one.
+        profiles: folder of photographs of heads turned to the side, a folder a person, if there is one.
 
     Attributes:
+        models, profiles: the folders that were given.
         mesh: places landmarks; None where there is no file.
         steered: the features that controls were trained to move, from the second control on; none if none was.
         rows: [n] of the held-out faces that are looked at; the first `deep` of them have all variants.
@@ -87,10 +89,11 @@ class Sample:
         threads: int = 0,
         landmarks: Path | None = None,
         people: Path | None = None,
+        profiles: Path | None = None,
     ) -> None:
         if threads:
             torch.set_num_threads(threads)
-        self._people = (people, models)
+        self._people, self.models, self.profiles = people, models, profiles
         self.settings, self.intervals = settings, Intervals(settings.resamples, settings.seed)
         self.train, self.test = FaceSet.open(data, "train"), FaceSet.open(data, "test")
         if min(len(self.train), len(self.test)) < 10:
@@ -170,10 +173,10 @@ class Sample:
         Raises:
             ValueError: the folder has fewer than ten.
         """
-        folder, models = self._people
+        folder = self._people
         if folder is None:
             return None
-        found = read(folder, models, self.settings.each, self.settings.most_people, self.settings.seed)
+        found = read(folder, self.models, self.settings.each, self.settings.most_people, self.settings.seed)
         if len(found.people) < 10 * self.settings.each:
             raise ValueError(f"{folder}: ten people or more are needed with {self.settings.each} photographs each")
         return found

@@ -71,6 +71,6 @@ def test_a_card_that_was_written_is_kept(calls: list[list[str]], tmp_path: Path)
     (tmp_path / "models").mkdir()
     card = tmp_path / "models" / "MODEL_CARD.md"
     card.write_text("ours")
-    assert retrain.run(arguments(tmp_path, "--judge", "judge.onnx")) == 0
+    assert retrain.run(arguments(tmp_path, "--judge", "judge.onnx", "--profiles", "side")) == 0
     assert card.read_text() == "ours"
-    assert calls[3][-2:] == ["--judge", "judge.onnx"]
+    assert calls[3][-4:] == ["--judge", "judge.onnx", "--profiles", "side"]

@@ -8,7 +8,8 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from PIL import Image
+from PIL import Image, ImageEnhance
+from skimage import data
 
 from tests.model_export.conftest import MODELS
 
@@ -127,3 +128,18 @@ def judged_by(tmp_path_factory):
         {},
     )
     return path
+
+
+@pytest.fixture(scope="session")
+def profiles(tmp_path_factory):
+    """Twelve people as they turn to the side, and one of whom there is only a wall; and frontal photographs of each."""
+    folder, chance = tmp_path_factory.mktemp("profiles"), np.random.default_rng(4)
+    portrait = Image.fromarray(data.astronaut())
+    wall = Image.fromarray(chance.integers(90, 110, (256, 256, 3), np.uint8))
+    for person in range(13):
+        for kind in ("profile", "frontal"):
+            (folder / f"{person:03}" / kind).mkdir(parents=True)
+        lit = ImageEnhance.Brightness(portrait).enhance(0.8 + 0.03 * person)
+        (lit if person < 12 else wall).save(folder / f"{person:03}" / "profile" / "01.jpg")
+        wall.save(folder / f"{person:03}" / "frontal" / "01.jpg")
+    return folder

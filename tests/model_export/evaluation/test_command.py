@@ -58,12 +58,12 @@ def people(face_set, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def evaluated(prepared, models, judged_by, people, tmp_path_factory):
+def evaluated(prepared, models, judged_by, people, profiles, tmp_path_factory):
     out = tmp_path_factory.mktemp("evaluated")
     document = out / "CARD.md"
     document.write_text(f"# Card\nabove\n{report.BEGIN}\nold\n{report.END}\nbelow\n")
     words = ["evaluate", str(prepared), str(models), str(out), "--judge", str(judged_by), "--card", str(document)]
-    words += ["--people", str(people)]
+    words += ["--people", str(people), "--profiles", str(profiles)]
     assert main([*words, *SMALL]) == 0
     return out
 
@@ -119,8 +119,10 @@ def test_linear_patterns_are_recovered_and_the_dead_control_is_not(result):
     assert result["metrics"]["control_recoverability"]["r2_worst"]["met"] is False
 
 
-def test_neither_the_order_nor_leaving_a_question_out_changes_a_figure(prepared, models, judged_by, people, result):
-    sample = Sample(prepared, models, judged_by, SMALL_SETTINGS, threads=1, people=people)
+def test_neither_the_order_nor_leaving_a_question_out_changes_a_figure(
+    prepared, models, judged_by, people, profiles, result
+):
+    sample = Sample(prepared, models, judged_by, SMALL_SETTINGS, threads=1, people=people, profiles=profiles)
     asked = [name for name in reversed(command.QUESTIONS) if name != "identities"]
     again = json.loads(json.dumps(command.evaluate(sample, {name: command.QUESTIONS[name] for name in asked})))
     assert again["metrics"].keys() == result["metrics"].keys() - {"random_identities", "memorisation"}
@@ -138,6 +140,35 @@ def test_people_are_told_apart_better_than_by_chance(result):
 def test_questions_about_people_are_left_out_without_any(prepared, models, judged_by):
     sample = Sample(prepared, models, judged_by, SMALL_SETTINGS, threads=1)
     assert command.QUESTIONS["cohort_gain"](sample) == {} == command.QUESTIONS["drawn_training"](sample)
+    assert command.QUESTIONS["profiles"](sample) == {}
+
+
+def test_profiles_are_a_kind_of_their_own(evaluated, result):
+    found, tables = result["metrics"]["profiles"], (evaluated / "tables.md").read_text()
+    (row,) = [line for line in tables.splitlines() if line.startswith("| profile |")]
+    assert row.startswith(f"| profile | 12 | {report.written(found['above_threshold'], 'percent')} | ")
+    assert "13 photographs, one a person, as they would be sent: 92.3 % [" in tables
+    assert (
+        "Refused were no face 1. Of the photographs, blurred and JPEG'd, the independent recogniser takes 100.0 %"
+        in tables
+    )
+
+
+def test_a_question_is_asked_anew_and_the_others_keep_their_answers(
+    evaluated, prepared, models, judged_by, profiles, result, tmp_path
+):
+    before = json.loads(json.dumps(result))
+    before["metrics"]["profiles"] = {}
+    (tmp_path / "evaluation.json").write_text(json.dumps(before))
+    words = ["evaluate", str(prepared), str(models), str(tmp_path), "--judge", str(judged_by), *SMALL]
+    words += ["--profiles", str(profiles), "--only", "profiles"]
+    assert main(words) == 0
+    again = json.loads((tmp_path / "evaluation.json").read_text())
+    again["metrics"]["seconds"] = result["metrics"]["seconds"]
+    assert again == result
+    assert (tmp_path / "tables.md").read_text() == (evaluated / "tables.md").read_text()
+    with pytest.raises(ValueError, match="other settings"):
+        main([*words, "--resamples", "61"])
 
 
 def test_pictures_and_tables_are_written(evaluated, result):
