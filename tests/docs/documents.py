@@ -38,11 +38,11 @@ TINY = (
     "networks.refine=4 networks.style=16 networks.critic=8"
 )
 SHORTER = {
-    "model_export train prepared runs/mine": f"model_export train prepared runs/mine --max-images 48 --set {TINY}",
+    "model_export train prepared runs/mine": f"model_export train prepared runs/mine --max-images 16 --set {TINY}",
     "model_export export runs/mine exported --data prepared": "model_export export runs/mine exported",
     "model_export evaluate prepared exported evaluation": (
-        "model_export evaluate prepared exported evaluation --faces 13 --controls 8 --wide 13 --baseline-faces 3 "
-        "--reference 20 --sweep-faces 2 --random 8 --resamples 20 --steps 3"
+        "model_export evaluate prepared exported evaluation --faces 13 --controls 4 --wide 13 --baseline-faces 2 "
+        "--reference 16 --sweep-faces 1 --random 6 --resamples 10 --steps 3"
     ),
 }
 """Commands that take hours or minutes, and what is run in their place: the same with less of it.
