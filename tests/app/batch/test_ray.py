@@ -66,8 +66,8 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def command(source: Path, target: Path, cluster: TwoNodes) -> list[str]:
-    places = ["--engine", "ray", "--ray-address", cluster.address, "--ray-replicas", "2"]
+def command(source: Path, target: Path, cluster: TwoNodes, replicas: int = 1) -> list[str]:
+    places = ["--engine", "ray", "--ray-address", cluster.address, "--ray-replicas", str(replicas)]
     return ["augment", str(source), str(target), *OPTIONS, *places]
 
 
@@ -129,7 +129,7 @@ def test_a_loss_loses_nothing(
     genuine = Writer.write
     monkeypatch.setattr(Writer, "write", write)
     ray_cluster.complete()
-    assert main(command(folder, tmp_path / "out", ray_cluster)) == 1
+    assert main(command(folder, tmp_path / "out", ray_cluster, replicas=2)) == 1
     assert len(written) == USABLE + BAD
     assert tree(tmp_path / "out") == alone
 
