@@ -21,8 +21,8 @@ TOGETHER = {
 """Files, or folders of files, and what they share."""
 
 LONG = (
-    "tests/docs/test_documents.py",
     "the browser",
+    "tests/docs/test_documents.py",
     "the Ray cluster",
 )
 """What takes longest, of all that has been measured; the others follow by the number of their tests."""
