@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from model_export.networks.landmarks import DenseLandmarks
+from model_export.networks.pretrained import DlibRecognizer
 from model_export.pictures import to_tensor
 from model_export.preparing.dataset import FaceSet
 from model_export.training import schedules
@@ -67,8 +69,11 @@ class Trainer:
         torch._dynamo.config.recompile_limit = 64
         networks, frozen = self.networks, self.frozen
         trained = (networks.encoder, networks.decoder, networks.recovery, networks.discriminator)
-        for net in (*trained, *(judge.net for judge in frozen.judges), *(placer.net for placer in frozen.placers)):
-            net.compile(backend=backend, dynamic=False)
+        # PyTorch 2.11 compiles edges that are repeated for another order in memory than they come in: those stay as is.
+        looking = (*(judge.net for judge in frozen.judges), *(placer.net for placer in frozen.placers))
+        for net in (*trained, *looking):
+            if not isinstance(net, DlibRecognizer | DenseLandmarks):
+                net.compile(backend=backend, dynamic=False)
         frozen.perceptual.raw = torch.compile(frozen.perceptual.raw, backend=backend, dynamic=False)  # type: ignore[method-assign]
 
     def step(self) -> dict[str, float]:
