@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -164,11 +163,9 @@ class Drawings:
 
         pictures = self._kept(name, len(identities), draw)
         # They are kept with the pictures, before them, and made again only where somebody removed them.
-        again = self._generator_vectors(identities, controls)
-        return pictures, self._kept(f"{name}/vectors", len(identities), again)
-
-    def _generator_vectors(self, identities: Floats, controls: Floats) -> Callable[[slice], Floats]:
-        return lambda part: self._generator.decode(identities[part], controls[part])[1]
+        return pictures, self._kept(
+            f"{name}/vectors", len(identities), lambda part: self._generator.decode(identities[part], controls[part])[1]
+        )
 
 
 def described(lessons: Lessons) -> dict[str, dict[str, float]]:

@@ -19,6 +19,8 @@ from model_export.evaluation.judge import Judge
 from model_export.evaluation.people import Frames, read
 from studies.frames import matched
 
+RUNS = Path("runs/studies")
+"""What is computed is kept here, beside networks of others that the studies need."""
 GALLERY, PROBES = 2, 3
 """Photographs of a person on either side of a comparison."""
 RANDOM, OTHERS = 1000, 2000
@@ -198,17 +200,21 @@ class Material:
         return vectors
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that say where things are."""
-    runs = Path("runs/studies")
+def common_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of every study."""
     parser.add_argument("--models", type=Path, default=Path("app/models"), help="the service's networks")
+    parser.add_argument("--miner", type=Path, default=RUNS / "faceres.onnx", help="of model_export.evaluation.judge")
+    parser.add_argument("--runs", type=Path, default=RUNS, help="what is computed is kept here")
+    parser.add_argument("--out", type=Path, default=Path("studies/results"), help="JSON, CSV and figure")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of studies A and D: where things are."""
+    common_arguments(parser)
     parser.add_argument("--people", type=Path, required=True, help="CFP: photographs, or the cuts of prepare")
     parser.add_argument("--utkface", type=Path, required=True, help="UTKFace, in either form")
     parser.add_argument("--fairface", type=Path, required=True, help="FairFace, in either form")
-    parser.add_argument("--mobileface", type=Path, default=runs / "mobileface.onnx", help="of studies.mobileface")
-    parser.add_argument("--miner", type=Path, default=runs / "faceres.onnx", help="of model_export.evaluation.judge")
-    parser.add_argument("--runs", type=Path, default=runs, help="what is computed is kept here")
-    parser.add_argument("--out", type=Path, default=Path("studies/results"), help="JSON, CSV and figure")
+    parser.add_argument("--mobileface", type=Path, default=RUNS / "mobileface.onnx", help="of studies.mobileface")
 
 
 def opened(chosen: argparse.Namespace) -> Material:

@@ -17,9 +17,9 @@ from app.core.faces import Bytes, Floats
 from studies import small, written
 from studies.drawings import NEIGHBOURS, Drawings, Lessons, closest_below, described, version
 from studies.figures import Array, draws, redrawn_seeds, summary
-from studies.material import digest
+from studies.material import common_arguments, digest
 from studies.small import EXTRAS, PAIRS, Batch
-from studies.verification import FIGURES, Celebrities, celebrities, measured
+from studies.verification import FIGURES, FRONTAL, Celebrities, celebrities, measured
 
 logger = logging.getLogger(__name__)
 
@@ -167,14 +167,10 @@ def study(lessons: Lessons, nets: Nets, test: Celebrities, seeds: int) -> list[d
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The options of studies B and C."""
-    runs = Path("runs/studies")
-    parser.add_argument("--models", type=Path, default=Path("app/models"), help="the service's networks")
+    common_arguments(parser)
     parser.add_argument("--prepared", type=Path, required=True, help="a folder that model_export prepare wrote")
     parser.add_argument("--people", type=Path, required=True, help="CFP's photographs, a folder for each person")
     parser.add_argument("--protocol", type=Path, required=True, help="CFP's folder Protocol")
-    parser.add_argument("--miner", type=Path, default=runs / "faceres.onnx", help="of model_export.evaluation.judge")
-    parser.add_argument("--runs", type=Path, default=runs, help="what is computed is kept here")
-    parser.add_argument("--out", type=Path, default=Path("studies/results"), help="JSON, CSV and figure")
     parser.add_argument("--seeds", type=int, default=SEEDS, help="how many nets of each arm")
 
 
@@ -199,7 +195,7 @@ def opened(chosen: argparse.Namespace) -> Opened:
     model = version(chosen.models)
     learned = f"{model} {digest(chosen.prepared / 'faces.csv')} {len(lessons.photographs)}"
     nets = Nets(test, chosen.runs / "nets", learned)
-    frontal, profile = np.split(test.found.reshape(test.people, -1), [10], axis=1)
+    frontal, profile = np.split(test.found.reshape(test.people, -1), [FRONTAL], axis=1)
     about = {
         "model": model,
         "photographs": len(lessons.photographs),

@@ -46,8 +46,9 @@ export function notice(place, problem) {
   place.hidden = !problem;
   if (!problem) return;
   // Details stand on their own, and so may begin with what the title says.
-  const [said, rest] = [`${problem.title}. `, problem.detail];
-  place.append(element("strong", {}, problem.title), element("span", {}, rest.startsWith(said) ? rest.slice(said.length) : rest));
+  const said = `${problem.title}. `;
+  const detail = problem.detail.startsWith(said) ? problem.detail.slice(said.length) : problem.detail;
+  place.append(element("strong", {}, problem.title), element("span", {}, detail));
   if (problem.requestId) place.append(element("small", {}, `Request ${problem.requestId}`));
 }
 

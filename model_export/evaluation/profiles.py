@@ -86,9 +86,10 @@ def _redrawn(sample: Sample, seen: list[Subject]) -> dict[str, Figure]:
     if sample.studio.judge is None:
         return difficult.rows(sample, similarity, signal, None)
 
+    own = np.asarray(sample.studio.judge_faces(frames))
+
     def judged(pictures: Bytes) -> Array:
-        own, again = sample.studio.judge_faces(frames), sample.studio.judge_faces(pictures)
-        return np.asarray((np.asarray(own) * np.asarray(again)).sum(1))
+        return np.asarray((own * np.asarray(sample.studio.judge_faces(pictures))).sum(1))
 
     figures = difficult.rows(sample, similarity, signal, judged(images))
     # A recogniser that cannot tell profiles would judge the pose and not the redrawing.

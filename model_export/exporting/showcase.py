@@ -64,15 +64,15 @@ def run(args: argparse.Namespace) -> int:
     sizes = Sizes(manifest.frame_size, manifest.image_size, manifest.crop_size)
     generator = Generator(args.models, "cpu", sizes=sizes)
     detector = Detector(args.models, "cpu")
+    if args.page or args.controls:
+        examples, identities = example_faces(generator, detector)
     if args.page:
         provenance = Provenance(manifest.name, manifest.version, "example")
-        examples, _ = example_faces(generator, detector)
         files = Origin(Settings()).files(examples, "webp", QUALITY, provenance)
         for number, file in enumerate(files, 1):
             (args.page / EXAMPLE.format(number)).write_bytes(file)
     if args.controls:
         provenance = Provenance(manifest.name, manifest.version, "controls")
-        _, identities = example_faces(generator, detector)
         moved = both_ends(generator, identities)
         marked = np.stack(list(Origin(Settings()).marked(list(moved.reshape(-1, *moved.shape[2:])), provenance)))
         sheet = controls_sheet(marked.reshape(moved.shape), manifest.controls)
