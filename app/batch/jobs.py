@@ -130,11 +130,11 @@ class Folder:
 
     @contextmanager
     def locked(self) -> Iterator[bool]:
-        """Keep others from working on it; false where somebody does."""
+        """Keep others from working on it; false where somebody does. A folder that is gone is made by this."""
         lock = FileLock(self.path / LOCK, timeout=0, thread_local=False)
         try:
             lock.acquire()
-        except (Timeout, OSError):  # somebody else's, or just deleted
+        except (Timeout, OSError):  # somebody else's, or being deleted
             yield False
             return
         try:

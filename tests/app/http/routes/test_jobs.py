@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import stat
@@ -22,10 +23,13 @@ from PIL import Image
 
 from app.__main__ import main
 from app.batch import webhooks
-from app.batch.jobs import Jobs
+from app.batch.jobs import Jobs, Record
+from app.batch.worker import Worker
+from app.core.parameters import VariantsParameters
 from app.keys import make_key
 from app.main import create_app
 from app.settings import Settings
+from app.telemetry.metrics import Metrics
 from tests.conftest import encoded
 from tests.patience import until
 from tests.server import Server
@@ -33,6 +37,10 @@ from tests.server import Server
 KEYS = dict(make_key(name) for name in ("one", "two"))
 ONE, TWO = ({"X-API-Key": key} for key in KEYS)
 ZIP = {"Content-Type": "application/zip"}
+RECORD = Record(
+    id="0" * 32, owner="one", payer="one", created=0, parameters=VariantsParameters(), seed=0, layout="person",
+    labels="same-person", photographs=1,
+)  # fmt: skip
 SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
@@ -182,9 +190,25 @@ def test_a_deleted_job_is_gone(client: TestClient, folder: Path, photographs: di
     assert client.delete(where, headers=ONE).status_code == 204
     assert client.get(where, headers=ONE).status_code == 404
     assert client.delete(where, headers=ONE).status_code == 404
-    assert not (folder / where.rpartition("/")[2]).exists()
+    until(lambda: not (folder / where.rpartition("/")[2]).exists(), "its folder is gone")
     for path in ("0" * 32, "x", "..%2f..", "0" * 31 + "g"):
         assert client.get(f"/v1/jobs/{path}", headers=ONE).status_code == 404
+
+
+def test_a_job_deleted_before_it_was_begun_leaves_nothing(tmp_path: Path):
+    jobs = Jobs(tmp_path, Settings())
+    with jobs.begun() as listed:
+        listed.write(RECORD.model_copy(update={"id": listed.id}))
+    records = jobs.records()
+    jobs.delete(listed)
+
+    async def begin() -> None:
+        worker = Worker(jobs, None, Metrics(), None)
+        worker._begin(records)
+        await asyncio.gather(*worker._tasks.values())
+
+    asyncio.run(begin())
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -214,7 +238,7 @@ def test_what_cannot_be_a_job(
     assert (answer.status_code, answer.json()["type"]) == (status, f"urn:lookalike:problem:{problem}")
     assert sentence in answer.json()["detail"]
     assert str(folder) not in answer.text
-    assert set(folder.iterdir()) == before, "nothing is left of it"
+    assert set(folder.iterdir()) <= before, "nothing is left of it"
 
 
 def test_a_field_that_is_no_photograph_is_told_of(client: TestClient):
@@ -309,9 +333,9 @@ def test_results_are_removed_after_a_time_and_so_is_what_was_cut_off(
         assert not (folder / ".gone-old").exists()
     assert not sending.path.exists()
     aged(jobs, 101)
-    jobs.tidy()
+    # The service may have one in its hands yet, just after its end.
+    until(lambda: jobs.tidy() or not list(jobs.folders()), "all are removed")
     assert client.get(where, headers=ONE).status_code == 404
-    assert list(jobs.folders()) == []
 
 
 def test_the_disk_is_bounded(client: TestClient, photographs: dict[str, bytes], folder: Path):
