@@ -63,7 +63,8 @@ $(VENV)/.installed: pyproject.toml requirements.lock | $(VENV)/bin/python
 	$(INSTALL) --editable .
 	touch $@
 
+# Most of what this brings is never imported; compiling all of it takes a minute, and what is imported is compiled then.
 $(VENV)/.installed-all: pyproject.toml requirements.lock | $(VENV)/bin/python
-	$(INSTALL) $(TORCH)
-	$(INSTALL) --editable '.[train,test,dev]'
+	$(INSTALL) --no-compile $(TORCH)
+	$(INSTALL) --no-compile --editable '.[train,test,dev]'
 	touch $@ $(VENV)/.installed
