@@ -22,6 +22,7 @@ from app.main import create_app
 from app.settings import Settings
 from tests import programs
 from tests.networks import load_once
+from tests.patience import PATIENCE
 from tests.server import Server
 from tests.skipped import told
 
@@ -120,7 +121,7 @@ def group(portrait: Image.Image) -> bytes:
 @pytest.fixture(scope="session")
 def client() -> Iterator[TestClient]:
     """The application on the shipped models."""
-    with TestClient(create_app(Settings(device="cpu"))) as client:
+    with TestClient(create_app(Settings(device="cpu", deadline=PATIENCE))) as client:
         yield client
 
 
@@ -130,7 +131,8 @@ def new_client() -> Iterator[Callable[..., TestClient]]:
     clients: list[TestClient] = []
 
     def make(**settings: object) -> TestClient:
-        chosen = Settings(**{"device": "cpu", "batch_sizes": (1, 4)} | settings)  # few sizes: less to warm
+        few = {"device": "cpu", "batch_sizes": (1, 4), "deadline": PATIENCE}  # few sizes: less to warm
+        chosen = Settings(**few | settings)
         client = TestClient(create_app(chosen), raise_server_exceptions=False)
         clients.append(client)
         return client.__enter__()

@@ -167,6 +167,7 @@ class Server:
         self.surroundings = Surroundings(place)
         environment = self.surroundings.environment(
             LOOKALIKE_DEVICE="cpu",
+            LOOKALIKE_DEADLINE=str(PATIENCE),
             LOOKALIKE_KEYS=KEY_LINE,
             LOOKALIKE_LOG_LEVEL="debug",
             LOOKALIKE_PORT=str(self.port),

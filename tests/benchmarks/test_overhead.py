@@ -13,6 +13,7 @@ from app.core.service import Service
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
 from benchmarks import inside, lag, load
+from tests.patience import PATIENCE
 
 IMAGES, ROUNDS = 64, 2
 MOST = 1.4
@@ -39,7 +40,7 @@ def test_what_is_done_around_the_networks_costs_little(photo: bytes) -> None:
         return time.process_time() - start
 
     async def scenario() -> float:
-        service = Service(Settings(device="cpu", threads=1), Metrics())
+        service = Service(Settings(device="cpu", threads=1, deadline=PATIENCE), Metrics())
         await service.start()
         try:
             ratios = []

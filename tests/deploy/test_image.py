@@ -21,6 +21,7 @@ from dockerfile_parse import DockerfileParser
 
 from app import __version__
 from app.settings import Settings
+from tests.ports import Port
 
 TARGETS = ("cpu", "cuda")
 
@@ -136,9 +137,9 @@ def test_health_check_tells_by_the_answer(root: Path, status: int, healthy: bool
 
 
 def test_health_check_fails_where_nobody_answers(root: Path) -> None:
-    with answering(200) as port:
-        pass
-    assert checked(root, port) == 1
+    port = Port()  # kept from others, who could answer
+    assert checked(root, port.number) == 1
+    port.release()
 
 
 def checked(root: Path, port: int) -> int:

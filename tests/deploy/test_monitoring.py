@@ -75,7 +75,7 @@ def prometheus(
 ) -> Iterator[Prometheus]:
     """Prometheus on the shipped files, a service that it scrapes, and two rounds of requests behind them."""
     executable = program("prometheus")
-    app = create_app(Settings(device="cpu", batch_sizes=(1, 4), queue_images=64))
+    app = create_app(Settings(device="cpu", batch_sizes=(1, 4), queue_images=64, deadline=PATIENCE))
     folder = tmp_path_factory.mktemp("prometheus")
     with running(app) as service:
         config = yaml.safe_load((root / "deploy/prometheus/prometheus.yml").read_text())

@@ -30,7 +30,7 @@ from tests.patience import PATIENCE, until
 from tests.ports import Port
 from tests.ray_cluster import TwoNodes, busiest, kill
 
-SETTINGS = {"device": "cpu", "threads": 1, "batch_sizes": "1,2"}
+SETTINGS = {"device": "cpu", "threads": 1, "batch_sizes": "1,2", "deadline": PATIENCE}
 QUERY = {"count": 3, "seed": 7}
 
 
@@ -52,7 +52,7 @@ def served(
     """serve.yaml served, with a free port, two replicas, and as little to compute as there may be."""
     config = copy.deepcopy(config)
     port = Port()
-    config["http_options"]["port"] = port.number
+    config["http_options"] |= {"port": port.number, "request_timeout_s": 2 * PATIENCE}
     config["proxy_location"] = "HeadOnly"  # both nodes are one machine, which has this port once
     (application,) = config["applications"]
     application["args"] |= {"least_replicas": 2, "cpus": 0.5, "settings": SETTINGS}
@@ -64,7 +64,14 @@ def served(
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     with httpx.Client(base_url=f"http://127.0.0.1:{port.number}", timeout=PATIENCE) as client:
-        until(lambda: client.get("/health/ready").status_code == 200, "it was ready")
+
+        def ready() -> bool:
+            try:
+                return client.get("/health/ready").status_code == 200
+            except httpx.TransportError:
+                return False
+
+        until(ready, "it was ready")
         until(lambda: len(ray_cluster.workers("ServeReplica")) == 2, "both replicas were there")
         yield client
     ray.init(address=ray_cluster.address, log_to_driver=False, logging_level="error")

@@ -54,9 +54,10 @@ def test_installed_elsewhere_it_serves(wheel: Path, tmp_path: Path) -> None:
     (here / "lent.pth").write_text(sysconfig.get_path("purelib"))
     port = Port()
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("LOOKALIKE_", "PYTHON"))}
-    settings = {"LOOKALIKE_PORT": str(port.number), "LOOKALIKE_DEVICE": "cpu", "LOOKALIKE_BATCH_SIZES": "1"}
+    settings = {"PORT": port.number, "DEVICE": "cpu", "BATCH_SIZES": "1", "DEADLINE": PATIENCE}
+    chosen = {f"LOOKALIKE_{name}": str(value) for name, value in settings.items()}
     process = subprocess.Popen(
-        [binaries / "python", "-m", "app", "serve"], cwd=tmp_path, env=kept | settings, stderr=subprocess.DEVNULL
+        [binaries / "python", "-m", "app", "serve"], cwd=tmp_path, env=kept | chosen, stderr=subprocess.DEVNULL
     )
     address = f"http://127.0.0.1:{port.number}"
 

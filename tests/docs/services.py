@@ -41,6 +41,7 @@ def surroundings(port: int) -> dict[str, str]:
     return kept | {
         "LOOKALIKE_PORT": str(port),
         "LOOKALIKE_DEVICE": "cpu",
+        "LOOKALIKE_DEADLINE": str(PATIENCE),
         # Fewer sizes to warm, and by one thread.
         "LOOKALIKE_BATCH_SIZES": "1,4",
         "LOOKALIKE_THREADS": "1",

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from examples.look_alikes import AsyncClient, Client, Comparison, Refused
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 COMPARISON = {"similarity": 0.5, "verdicts": [{"fmr": 0.01, "threshold": 0.4, "match": True}], "news": 1}
@@ -112,7 +113,7 @@ def test_what_is_no_problem_document_is_a_refusal_as_well(script: Script, kind: 
 def run_script(script: Script, folder: Path, *photographs: Path) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"ADDRESS": script.address, "KEY": "secret"}
     command = [str(ROOT / "examples" / "look-alikes.sh"), str(folder), *map(str, photographs)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
 def test_the_shell_script_tells_what_was_refused_and_goes_on(script: Script, tmp_path: Path) -> None:

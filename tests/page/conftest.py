@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from PIL import Image, ImageFilter, ImageOps
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 from skimage import data
 
+from tests import patience
 from tests.server import Server
 
 FLAGS = [
@@ -23,7 +23,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-PATIENCE = 120_000  # Milliseconds; machines that run tests are often busy, and only a failure waits so long.
+PATIENCE = 1000 * patience.PATIENCE  # Playwright counts in milliseconds.
 
 expect.set_options(timeout=PATIENCE)
 
@@ -68,17 +68,24 @@ def player() -> Iterator[Playwright]:
 @pytest.fixture(scope="module")
 def browser(player: Playwright, program: Callable[[str], str]) -> Iterator[Browser]:
     """Debian's Chromium, or another that is there."""
-    browser = player.chromium.launch(executable_path=program("chromium"), headless=True, args=FLAGS)
+    browser = launched(player, program("chromium"))
     yield browser
     browser.close()
 
 
+def launched(player: Playwright, chromium: str, *flags: str) -> Browser:
+    return player.chromium.launch(executable_path=chromium, headless=True, args=[*FLAGS, *flags], timeout=PATIENCE)
+
+
+def patient(context: BrowserContext) -> BrowserContext:
+    """A browser's context in which all that is waited for, answers to `page.request` included, may take long."""
+    context.set_default_timeout(PATIENCE)
+    return context
+
+
 def wait_until(page: Page, expression: str) -> None:
     """Wait for a JavaScript expression to be true; Playwright's own way polls with `eval`, which the policy forbids."""
-    deadline = time.monotonic() + PATIENCE / 1000
-    while not page.evaluate(expression):
-        assert time.monotonic() < deadline, f"never came true: {expression}"
-        page.wait_for_timeout(50)
+    patience.until(lambda: page.evaluate(expression), expression, lambda: page.wait_for_timeout(50))
 
 
 class Visitor:
@@ -91,8 +98,7 @@ class Visitor:
 
     def __init__(self, context: BrowserContext, service: str) -> None:
         self.service = service
-        self.page: Page = context.new_page()
-        self.page.set_default_timeout(PATIENCE)
+        self.page: Page = patient(context).new_page()
         self.complaints: list[str] = []
         self.asked: list[str] = []
         self.refusals: set[int] = set()

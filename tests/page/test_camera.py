@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from .conftest import FLAGS, Visitor, wait_until
+from .conftest import Visitor, launched, wait_until
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def filming(player, program, service, photos, tmp_path):
         "--use-fake-device-for-media-stream",
         f"--use-file-for-fake-video-capture={film}",
     ]
-    browser = player.chromium.launch(executable_path=program("chromium"), headless=True, args=FLAGS + flags)
+    browser = launched(player, program("chromium"), *flags)
     visitor = Visitor(browser.new_context(), service)
     yield visitor
     browser.close()

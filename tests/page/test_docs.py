@@ -12,7 +12,8 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from app.keys import make_key
-from tests.page.conftest import PATIENCE
+from tests.page.conftest import patient
+from tests.patience import PATIENCE
 from tests.server import Server
 
 KEY, ENTRY = make_key("reader")
@@ -32,9 +33,8 @@ def open_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def page(browser: Browser, open_service: str) -> Iterator[Page]:
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context = patient(browser.new_context(viewport={"width": 1280, "height": 900}))
     page = context.new_page()
-    page.set_default_timeout(PATIENCE)
     page.goto(f"{open_service}/docs")
     page.get_by_role("button", name="Authorize").click()
     page.locator("#api_key_value").fill(KEY)
@@ -86,7 +86,7 @@ def choose_files(operation: Locator, photo: Path, archive: Path) -> None:
 def test_every_operation_works_with_what_it_is_prefilled_with(
     page: Page, open_service: str, photos: dict[str, Path], archive: Path
 ):
-    described = httpx.get(f"{open_service}/openapi.json").json()
+    described = httpx.get(f"{open_service}/openapi.json", timeout=PATIENCE).json()
     wrong: dict[str, Any] = {}
     for path, operations in described["paths"].items():
         for method, about in operations.items():
@@ -109,7 +109,7 @@ def test_json_works_with_its_example_too(page: Page, name: str):
 
 
 def test_parameters_stand_once(open_service: str):
-    for path, operations in httpx.get(f"{open_service}/openapi.json").json()["paths"].items():
+    for path, operations in httpx.get(f"{open_service}/openapi.json", timeout=PATIENCE).json()["paths"].items():
         for about in operations.values():
             query = {item["name"] for item in about.get("parameters", []) if item["in"] == "query"}
             form = about.get("requestBody", {}).get("content", {}).get("multipart/form-data", {}).get("schema", {})

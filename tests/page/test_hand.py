@@ -7,6 +7,8 @@ import re
 import pytest
 from playwright.sync_api import expect
 
+from tests.patience import until
+
 from .conftest import wait_until
 
 LIVE = "#live-image"
@@ -21,7 +23,7 @@ def test_an_example_is_tried_with_one_press(visitor):
     visitor.settle()
     expect(page.locator("#photo-caption")).to_have_text("Nobody: an example")
     assert page.locator(TILES).count() == 12
-    assert page.url.endswith("#make?example=2")
+    expect(page).to_have_url(f"{visitor.service}/#make?example=2")
     for place in ("#variants-words", "#live-reading"):
         expect(page.locator(place)).to_contain_text("gainst the example face")
     page.get_by_role("tab", name="Controls").click()
@@ -45,11 +47,7 @@ class Gate:
             route.continue_()
 
     def wait_for(self, count):
-        for _ in range(600):
-            if len(self.held) >= count:
-                return
-            self.page.wait_for_timeout(50)
-        raise AssertionError(f"{len(self.held)} requests came, not {count}")
+        until(lambda: len(self.held) >= count, f"{count} requests came", lambda: self.page.wait_for_timeout(50))
 
     def open(self):
         self.shut = False
@@ -71,7 +69,7 @@ def test_while_a_slider_is_dragged_one_request_is_under_way_and_the_latest_value
         gate.open()
     assert asked.value.post_data_json["controls"][0][4] == 0.4
     visitor.settle_controls()
-    assert re.search(r"controls=0,0,0,0,0\.4,0", page.url)
+    expect(page).to_have_url(re.compile(r"controls=0,0,0,0,0\.4,0"))
 
 
 def test_before_shows_the_face_without_its_controls(visitor):
@@ -205,7 +203,7 @@ def test_the_viewer_goes_round_and_draws_the_curtain(visitor, photos):
     expect(place).to_have_text("2 of 3")
     page.keyboard.press("End")
     expect(place).to_have_text("3 of 3")
-    assert page.locator("#viewer-before").evaluate("image => image.naturalWidth") == 384
+    expect(page.locator("#viewer-before")).to_have_js_property("naturalWidth", 384)
     page.get_by_label("Before", exact=True).fill("40")
     assert page.locator("#viewer-after").evaluate("image => image.style.clipPath") == "inset(0px 0px 0px 40%)"
     page.keyboard.press("ArrowRight")
@@ -242,13 +240,13 @@ def test_the_address_says_what_is_shown_and_brings_it_back(visitor):
     expect(page.get_by_role("tab", name="Controls")).to_have_attribute("aria-selected", "true")
     expect(page.locator("#sliders output").nth(9)).to_have_text("−1.00")
     expect(page.locator(TILES)).to_have_count(2)
-    address, face = page.url, page.locator(LIVE).get_attribute("src")
+    address, face = page.evaluate("location.href"), page.locator(LIVE).get_attribute("src")
     made = [image.get_attribute("src") for image in page.locator(f"{TILES} img").all()]
     page.goto("about:blank")
     page.goto(address)
     expect(page.locator(TILES)).to_have_count(2)
     visitor.settle_controls()
-    assert page.url == address
+    expect(page).to_have_url(address)
     assert page.locator(LIVE).get_attribute("src") == face
     assert [image.get_attribute("src") for image in page.locator(f"{TILES} img").all()] == made
 
@@ -268,7 +266,7 @@ def test_a_photograph_never_gets_into_the_address(visitor, photos):
     page = visitor.open("#make?person=42&count=2")
     visitor.settle()
     visitor.give(photos["face"])
-    assert page.url.endswith("/#make?count=2")
+    expect(page).to_have_url(f"{visitor.service}/#make?count=2")
 
 
 def test_a_picture_is_pasted_with_a_button(visitor):

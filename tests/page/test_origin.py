@@ -10,6 +10,7 @@ from playwright.sync_api import expect
 from skimage import data
 
 from tests.app.chain import make_chain
+from tests.page.conftest import patient
 from tests.server import Server
 
 
@@ -139,7 +140,7 @@ def test_content_credentials_are_told(browser, photos, tmp_path):
     server = Server(threads=1, c2pa_certificates=chain.certificates, c2pa_key=chain.key)
     try:
         address = server.until_ready().address
-        page = browser.new_context().new_page()
+        page = patient(browser.new_context()).new_page()
         page.goto(f"{address}/#origin")
         expect(page.locator("body[data-ready]")).to_be_attached()
         signed = page.request.post(

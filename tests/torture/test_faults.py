@@ -316,7 +316,7 @@ def test_clients_that_leave_harm_nobody(
     assert set(crowd.statuses.values()) == {200}
     server.until(lambda: server.metric("lookalike_queue_images") == 0, "nothing was queued")
     server.until(lambda: server.ready() == 200, "it was ready")
-    text = httpx.get(f"{server.address}/metrics").text
+    text = httpx.get(f"{server.address}/metrics", timeout=PATIENCE).text
     assert 'status="500"' not in text
     record("clients that leave during upload, computing or a stream", count, f"{len(crowd.statuses)} others, 0 lost")
 

@@ -15,6 +15,7 @@ from playwright.sync_api import Page, sync_playwright
 
 import app.audit
 from app.core.faces import Recognizer
+from tests.patience import PATIENCE
 
 Report = Callable[..., int]
 
@@ -22,8 +23,12 @@ Report = Callable[..., int]
 @pytest.fixture(scope="module")
 def browser_page(program: Callable[[str], str]) -> Iterator[Page]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program("chromium"), args=["--no-sandbox"])
-        yield browser.new_page()
+        browser = playwright.chromium.launch(
+            executable_path=program("chromium"), args=["--no-sandbox"], timeout=1000 * PATIENCE
+        )
+        page = browser.new_page()
+        page.set_default_timeout(1000 * PATIENCE)
+        yield page
         browser.close()
 
 

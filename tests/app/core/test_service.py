@@ -16,14 +16,15 @@ from app.core.variants import Variant, Variants
 from app.errors import ComputationFailed
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
-from tests.patience import until
+from tests.patience import PATIENCE, until
 
 PARAMETERS = VariantsParameters(count=7, seed=1)
 
 
 @asynccontextmanager
 async def serving() -> AsyncIterator[Service]:
-    service = Service(Settings(device="cpu", threads=2, precision="int8", batch_sizes="1,2"), Metrics())
+    settings = Settings(device="cpu", threads=2, precision="int8", batch_sizes="1,2", deadline=PATIENCE)
+    service = Service(settings, Metrics())
     await service.start()
     try:
         yield service

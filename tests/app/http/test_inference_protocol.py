@@ -20,6 +20,7 @@ from app.core.faces import Detector, align, similarity
 from app.keys import make_key
 from app.main import create_app
 from app.settings import Settings
+from tests.patience import PATIENCE
 
 FACE = (128, 128, 3)
 DATATYPES = {np.dtype("u1"): "UINT8", np.dtype("f4"): "FP32"}
@@ -27,14 +28,14 @@ DATATYPES = {np.dtype("u1"): "UINT8", np.dtype("f4"): "FP32"}
 
 @pytest.fixture(scope="module")
 def address(running: Callable[[FastAPI], AbstractContextManager[str]]) -> Iterator[str]:
-    app = create_app(Settings(device="cpu", threads=1, batch_sizes=(1, 2, 4), max_bytes=2**21))
+    app = create_app(Settings(device="cpu", threads=1, batch_sizes=(1, 2, 4), max_bytes=2**21, deadline=PATIENCE))
     with running(app) as address:
         yield address
 
 
 @pytest.fixture
 def client(address: str) -> Iterator[triton.InferenceServerClient]:
-    client = triton.InferenceServerClient(address)
+    client = triton.InferenceServerClient(address, connection_timeout=PATIENCE, network_timeout=PATIENCE)
     yield client
     client.close()
 
@@ -59,7 +60,7 @@ def call(client: triton.InferenceServerClient, model: str, binary: bool, **tenso
 
 def post(address: str, model: str, request: object, **headers: str) -> httpx.Response:
     content = request if isinstance(request, bytes) else json.dumps(request).encode()
-    return httpx.post(f"http://{address}/v2/models/{model}/infer", content=content, headers=headers)
+    return httpx.post(f"http://{address}/v2/models/{model}/infer", content=content, headers=headers, timeout=PATIENCE)
 
 
 def decoder_request(**changes: object) -> dict:
@@ -121,6 +122,7 @@ def test_the_same_as_the_service_itself(
         content=photo,
         headers={"Content-Type": "image/jpeg"},
         params={"controls": json.dumps([[0.5] * 10]), "format": "png"},
+        timeout=PATIENCE,
     ).json()
     own = align(Image.open(io.BytesIO(photo)), Detector(Settings().models, "cpu")(portrait)[0])[None]
     identity = call(client, "encoder", True, image=own).as_numpy("identity")
@@ -259,6 +261,7 @@ def test_a_header_length_that_lies(address: str, length: str):
         f"http://{address}/v2/models/decoder/infer",
         content=json.dumps(decoder_request()),
         headers=[(b"Inference-Header-Content-Length", length.encode())],
+        timeout=PATIENCE,
     )
     assert answer.status_code == 400
     assert "Inference-Header-Content-Length" in answer.json()["error"]
@@ -295,17 +298,17 @@ def test_bodies_that_are_too_large_or_badly_packed(address: str):
     ],
 )
 def test_errors_have_the_protocols_form(address: str, method: str, path: str, status: int):
-    answer = httpx.request(method, f"http://{address}{path}")
+    answer = httpx.request(method, f"http://{address}{path}", timeout=PATIENCE)
     assert answer.status_code == status
     assert list(answer.json()) == ["error"]
     assert answer.headers["x-request-id"]
-    head = httpx.head(f"http://{address}/v2/nothing")
+    head = httpx.head(f"http://{address}/v2/nothing", timeout=PATIENCE)
     assert head.status_code == 404
     assert head.content == b""
 
 
 def test_other_addresses_keep_their_problems(address: str):
-    assert httpx.get(f"http://{address}/v2x").json()["type"].endswith("not-found")
+    assert httpx.get(f"http://{address}/v2x", timeout=PATIENCE).json()["type"].endswith("not-found")
 
 
 def test_a_full_queue_is_a_503_in_the_protocols_form(new_client):
@@ -340,7 +343,7 @@ def test_keys_and_limits_speak_the_protocol_too(new_client):
 
 
 def test_it_is_documented(address: str):
-    paths = httpx.get(f"http://{address}/openapi.json").json()["paths"]
+    paths = httpx.get(f"http://{address}/openapi.json", timeout=PATIENCE).json()["paths"]
     assert {path for path in paths if path.startswith("/v2")} == {
         "/v2",
         "/v2/health/live",

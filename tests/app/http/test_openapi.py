@@ -23,6 +23,7 @@ from PIL import Image
 
 from app.main import create_app
 from app.settings import Settings
+from tests.patience import PATIENCE
 
 SNAPSHOT = Path(__file__).with_name("openapi.json")
 
@@ -30,7 +31,9 @@ SNAPSHOT = Path(__file__).with_name("openapi.json")
 @pytest.fixture(scope="module")
 def description() -> dict[str, Any]:
     """What the command prints."""
-    printed = subprocess.run([sys.executable, "-m", "app", "openapi"], capture_output=True, check=True, timeout=120)
+    printed = subprocess.run(
+        [sys.executable, "-m", "app", "openapi"], capture_output=True, check=True, timeout=PATIENCE
+    )
     return json.loads(printed.stdout)
 
 
@@ -90,7 +93,7 @@ def test_what_is_described_is_what_comes(client: TestClient, description: dict[s
 
 @pytest.fixture(scope="module")
 def address(running: Callable[[FastAPI], AbstractContextManager[str]]) -> Iterator[str]:
-    with running(create_app(Settings(device="cpu", batch_sizes=(1, 4)))) as address:
+    with running(create_app(Settings(device="cpu", batch_sizes=(1, 4), deadline=PATIENCE))) as address:
         yield address
 
 
@@ -103,7 +106,7 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[st
         [sys.executable, "-m", "openapi_python_client", "generate", *options],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=PATIENCE,
     )
     assert made.returncode == 0, made.stdout + made.stderr
     sys.path.insert(0, str(folder))
@@ -118,7 +121,7 @@ def pixels(image: str) -> bytes:
 def test_a_generated_client_works(generated: Callable[[str], ModuleType], address: str, photo: bytes) -> None:
     types, models = generated("types"), generated("models")
     client = generated("client").AuthenticatedClient(
-        f"http://{address}", token="any", timeout=httpx.Timeout(60), raise_on_unexpected_status=True
+        f"http://{address}", token="any", timeout=httpx.Timeout(PATIENCE), raise_on_unexpected_status=True
     )
 
     def upload() -> Any:
@@ -151,7 +154,7 @@ def test_a_generated_client_works(generated: Callable[[str], ModuleType], addres
 
 def test_a_generated_client_reads_problems(generated: Callable[[str], ModuleType], address: str) -> None:
     types, models = generated("types"), generated("models")
-    client = generated("client").AuthenticatedClient(f"http://{address}", token="any")
+    client = generated("client").AuthenticatedClient(f"http://{address}", token="any", timeout=httpx.Timeout(PATIENCE))
     body = models.CreateVariantsFilesBody(image=types.File(payload=b"no picture", file_name="a.jpg"))
     problem = generated("api.faces.create_variants").sync(client=client, body=body)
     assert isinstance(problem, models.Problem)

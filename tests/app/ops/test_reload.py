@@ -87,7 +87,7 @@ def serving(serve: Callable[..., Server]) -> Callable[..., Server]:
 
 
 def version(server: Server) -> str:
-    return httpx.get(f"{server.address}/v1/model", headers=ADMIN).json()["version"]
+    return httpx.get(f"{server.address}/v1/model", headers=ADMIN, timeout=PATIENCE).json()["version"]
 
 
 def reload(server: Server) -> httpx.Response:

@@ -31,7 +31,7 @@ from app.main import create_app
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
 from tests.conftest import encoded
-from tests.patience import until
+from tests.patience import PATIENCE, until
 from tests.server import Server
 
 KEYS = dict(make_key(name) for name in ("one", "two"))
@@ -101,7 +101,7 @@ def client(folder: Path, hooks: HTTPServer) -> Iterator[TestClient]:
     settings = Settings(
         device="cpu", threads=1, batch_sizes=(1,), jobs=folder, keys=tuple(KEYS.values()), jobs_photographs=8,
         jobs_disk_bytes=2**24, max_bytes=2**21, jobs_upload_bytes=2**22, jobs_open=2, webhook_origins=(origin(hooks),),
-        webhook_private=True, webhook_secret=SECRET,
+        webhook_private=True, webhook_secret=SECRET, deadline=PATIENCE,
     )  # fmt: skip
     with TestClient(create_app(settings)) as client:
         yield client
@@ -283,7 +283,7 @@ def test_a_killed_service_goes_on_where_it_was(
     good = {name: photographs[name] for name in ("alice/1.jpg", "alice/2.jpg", "bob.png")} | {"a.jpg": b"no picture"}
     jobs = tmp_path / "jobs"
     first = serve(jobs=jobs, **LIMITED).until_ready()
-    with httpx.Client(base_url=first.address, timeout=60) as client:
+    with httpx.Client(base_url=first.address, timeout=PATIENCE) as client:
         assert first.post("/v1/variants?count=56", b"no picture").status_code == 400
         where = post(client, good, {}, count=4, seed=7)
         until(lambda: client.get(where).json()["used"] == 2, "two were used")
@@ -299,7 +299,7 @@ def test_a_killed_service_goes_on_where_it_was(
     first.stop()
 
     second = serve(jobs=jobs, threads=1, batch_sizes="1").until_ready()
-    with httpx.Client(base_url=second.address, timeout=60) as client:
+    with httpx.Client(base_url=second.address, timeout=PATIENCE) as client:
         stopped = ended(client, where, {})
         whole = ended(client, post(client, good, {}, count=4, seed=7), {})
         assert (stopped["used"], stopped["skipped"], stopped["images"]) == (3, 1, 12)
