@@ -224,6 +224,7 @@ class Recognizer:
         models: the directory with the network.
         device, threads: see `Network`.
         side, crop: see `recognizer_graph`.
+        graph: what that gave already.
     """
 
     def __init__(
@@ -233,9 +234,10 @@ class Recognizer:
         threads: int = 0,
         side: int = FRAME_SIZE,
         crop: int = RECOGNIZER_SIZE,
+        graph: ModelProto | None = None,
     ) -> None:
-        graph = graphs.serialized(recognizer_graph(models, side, crop), wants_cuda(device))
-        self._network = Network(models / NETWORKS["recognizer"], device, threads, graph)
+        served = graphs.serialized(graph or recognizer_graph(models, side, crop), wants_cuda(device))
+        self._network = Network(models / NETWORKS["recognizer"], device, threads, served)
 
     def __call__(self, faces: Bytes) -> Floats:
         """Embed faces [n, side, side, 3] uint8 in the face frame; returns unit vectors [n, 192]."""

@@ -55,17 +55,21 @@ class Generator:
         sizes: Sizes = DEFAULT_SIZES,
     ) -> None:
         self._sizes = sizes
+        scores = {side: recognizer_graph(models, side, sizes.crop) for side in {sizes.frame, sizes.image}}
 
         def joined(name: str, side: int, half: bool = False) -> Network:
             path = models / name
-            graph = graphs.scored(path, recognizer_graph(models, side, sizes.crop), graphs.IMAGE, half)
+            graph = graphs.scored(path, scores[side], graphs.IMAGE, half)
             return Network(path, device, threads, graphs.serialized(graph, wants_cuda(device)))
+
+        def recognizer(side: int) -> Recognizer:
+            return Recognizer(models, device, threads, side, sizes.crop, scores[side])
 
         self.encoder = joined(NETWORKS["encoder"], sizes.frame)
         self.decoder = joined(decoder, sizes.image, half)
-        self.recognizer = Recognizer(models, device, threads, sizes.frame, sizes.crop)
+        self.recognizer = recognizer(sizes.frame)
         same = sizes.image == sizes.frame
-        self.judge = self.recognizer if same else Recognizer(models, device, threads, sizes.image, sizes.crop)
+        self.judge = self.recognizer if same else recognizer(sizes.image)
         # ONNX Runtime computes a single row in another order. Rounded to int8 its last digits become levels of a pixel,
         # and what a face looks like must not depend on whether others were drawn with it.
         self._never_alone = decoder == NETWORKS["decoder_int8"]

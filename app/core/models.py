@@ -73,9 +73,10 @@ class Engine:
             # A batch uses one core, or the whole GPU.
             lanes = 1 if gpu else threads
             self._compute = ThreadPoolExecutor(lanes, thread_name_prefix="compute")
-            # The largest in all lanes at a time: then memory is what it will be under load. Each of the others once.
+            # The largest in all lanes at a time: then memory is what it will be under load. Of the others a GPU chooses
+            # its algorithms once each; a CPU has nothing to choose.
             list(self._compute.map(self.generator.warm, [sizes[-1]] * lanes))
-            list(self._compute.map(self.generator.warm, sizes[:-1]))
+            list(self._compute.map(self.generator.warm, sizes[:-1] if gpu else ()))
             self.detector.warm()
         except (ModelsInvalid, ProviderUnavailable):
             raise

@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto, compose, helper, numpy_helper, version_converter
+from onnx import ModelProto, NodeProto, TensorProto, compose, helper, numpy_helper
+
+from app.runtime.weightless import converted, inferred_shapes
 
 Rewritten = tuple[list[NodeProto], list[TensorProto]]
 """What a node became: nodes in its place, and initialisers that they need."""
@@ -124,8 +126,7 @@ def widened(model: ModelProto) -> ModelProto:
     """
     if not any(node.op_type == "QuantizeLinear" for node in model.graph.node):
         return model
-    inferred = onnx.shape_inference.infer_shapes(model).graph.value_info
-    shapes = {value.name: [size.dim_value for size in value.type.tensor_type.shape.dim] for value in inferred}
+    shapes = inferred_shapes(model)
     makers = {node.output[0]: node for node in model.graph.node}
     blocks: dict[str, tuple[int, int, int]] = {}
 
@@ -211,8 +212,7 @@ def convolved_padding(model: ModelProto) -> ModelProto:
     nor the pooling of channels that fill no whole block. Whatever their result is added to, and so all that follows,
     would be turned back and forth between layouts.
     """
-    inferred = onnx.shape_inference.infer_shapes(model).graph.value_info
-    shapes = {value.name: [size.dim_value for size in value.type.tensor_type.shape.dim] for value in inferred}
+    shapes = inferred_shapes(model)
 
     def convolved(node: NodeProto, constants: _Constants) -> Rewritten:
         if node.op_type not in ("MaxPool", "Pad"):
@@ -324,7 +324,8 @@ def halved(model: ModelProto) -> ModelProto:
 
 def _rewritten(model: ModelProto, rewrite: Callable[[NodeProto, _Constants], Rewritten]) -> ModelProto:
     """A copy of the model with each node exchanged for what `rewrite` makes of it, and the initialisers that takes."""
-    model = ModelProto.FromString(model.SerializeToString())
+    original, model = model, ModelProto()
+    model.CopyFrom(original)
     constants = _Constants(model)
     nodes: list[NodeProto] = []
     added: list[TensorProto] = []
@@ -354,24 +355,27 @@ def _current(model: ModelProto) -> ModelProto:
     """The same in the operator set that all of them are joined in."""
     version = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     if version != OPSET:
-        model = version_converter.convert_version(model, OPSET)
+        model = converted(model, OPSET)
     del model.graph.value_info[:]  # shapes of a graph that is about to change
     return model
 
 
-def read(path: Path) -> ModelProto:
+def read(path: Path, to_join: bool = True) -> ModelProto:
     """A shipped network.
+
+    Args:
+        path: the file.
+        to_join: whether in the operator set that all of them are joined in, else in its own.
 
     Raises:
         ValueError: the file holds none.
     """
     try:
-        return _current(onnx.load(path))
+        model = onnx.load(path)
+        return _current(model) if to_join else model
     except Exception as error:  # protobuf and onnx have several, and none of them names the file
         raise ValueError(f"{path.name} is not an ONNX model ({error})") from error
 
 
 def _model(graph: onnx.GraphProto) -> ModelProto:
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
-    onnx.checker.check_model(model)
-    return model
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)

@@ -26,7 +26,7 @@ def check_signatures(models: Path, manifest: Manifest) -> None:
     """
     for role, network in manifest.files.items():
         path = models / network.file
-        found = signature(read(path))
+        found = signature(read(path, to_join=False))
         _compare(path, found, f"{FILE} says of it", (network.inputs, network.outputs))
         _compare(path, found, f"by the sizes in {FILE} they must be", _by_the_sizes(role, manifest, found))
 

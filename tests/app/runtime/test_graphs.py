@@ -43,6 +43,13 @@ def test_joining_changes_no_pixel_and_no_identity(generator: Generator, models: 
     np.testing.assert_allclose(scores, generator.recognizer(images), atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["encoder.onnx", "decoder.onnx", "decoder_int8.onnx"])
+def test_what_is_joined_is_a_valid_model(models: Path, name: str) -> None:
+    joined = graphs.scored(models / name, recognizer_graph(models), graphs.IMAGE)
+    for cuda in (False, True):
+        onnx.checker.check_model(graphs.serialized(joined, cuda), full_check=True)
+
+
 def test_convolutions_in_float16_draw_the_same_face(models: Path) -> None:
     random = np.random.default_rng(5)
     identity = random.standard_normal((1, 70), np.float32)
