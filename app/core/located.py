@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 
 from app.core.computation import Computation
 from app.core.faces import FRAME_POINTS, Bytes, Face, align
-from app.core.images import read_photo
+from app.core.images import Photo, read_photo
 from app.core.parameters import MAX_VARIANTS
 from app.core.quality import frontal_distance, pose_of
 from app.errors import FaceNotFound, FaceTooSmall, HeadTurned, NoFace
@@ -19,6 +20,36 @@ FaceChoice = Literal["largest", "all"] | int
 
 FRAME_EYE_DISTANCE = float(np.linalg.norm(FRAME_POINTS[1] - FRAME_POINTS[0]))
 """Distance between the eyes in the face frame, in units of its side."""
+
+
+class Source:
+    """A photograph as it was sent, which is decoded once, however often faces are looked for in it.
+
+    Args:
+        data: the file.
+        max_pixels: most that it may have.
+    """
+
+    def __init__(self, data: bytes, max_pixels: int) -> None:
+        self.data, self.max_pixels = data, max_pixels
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the file, in hexadecimal digits."""
+        return hashlib.sha256(self.data).hexdigest()
+
+    @cached_property
+    def photo(self) -> Photo:
+        """The photograph, a large one at a fraction of its size.
+
+        Raises:
+            NotAnImage, TooManyPixels: it is none.
+        """
+        return read_photo(self.data, self.max_pixels)
+
+    def whole(self) -> Photo:
+        """The photograph in full size."""
+        return read_photo(self.data, self.max_pixels, reduced=False)
 
 
 @dataclass(frozen=True)
@@ -49,13 +80,13 @@ class Located:
 
 
 def locate(
-    computation: Computation, data: bytes, choice: FaceChoice, turn: int = 0, *, closely: bool = True
+    computation: Computation, source: Source, choice: FaceChoice, turn: int = 0, *, closely: bool = True
 ) -> Located:
     """Decode a photograph, turn it, find its faces, and cut the chosen ones out.
 
     Args:
         computation: of the request.
-        data: the file.
+        source: the photograph.
         choice: which faces.
         turn: degrees by which to turn it clockwise: 0, 90, 180 or 270.
         closely: whether to look for small faces where there is no large one.
@@ -63,10 +94,9 @@ def locate(
     Raises:
         NotAnImage, TooManyPixels, NoFace, FaceNotFound, FaceTooSmall, HeadTurned: it will not do.
     """
-    most, side = computation.settings.max_pixels, computation.engine.sizes.frame
+    side = computation.engine.sizes.frame
     with computation.stage("read"):
-        digest = hashlib.sha256(data).hexdigest()
-        photo = read_photo(data, most).turned(turn)
+        digest, photo = source.digest, source.photo.turned(turn)
     thorough = choice != "largest" if closely else None
     with computation.stage("detect"):
         found = list(enumerate(computation.engine.detector(photo.image, thorough)))
@@ -75,7 +105,7 @@ def locate(
     if factor > 1 and min(face.eye_distance for _, face in large) < FRAME_EYE_DISTANCE * side:
         # Decoded at a fraction of its size, the face would have fewer pixels than the face frame shows.
         with computation.stage("read"):
-            image, factor = read_photo(data, most, reduced=False).turned(turn).image, 1.0
+            image, factor = source.whole().turned(turn).image, 1.0
     aligned = []
     with computation.stage("align"):
         for index, face in large:

@@ -13,7 +13,7 @@ from app.core.colour import is_grey
 from app.core.computation import Computation
 from app.core.faces import similarity
 from app.core.generate import CONTROL_SIZE
-from app.core.located import Aligned, FaceChoice, Located, locate
+from app.core.located import Aligned, FaceChoice, Located, Source, locate
 from app.core.parameters import PhotographParameters
 from app.core.quality import Probe, judge, pose_of, probe_for
 from app.core.subject import Subject, Subjects
@@ -43,16 +43,17 @@ async def find_subjects(
         NotAnImage, TooManyPixels, NoFace, FaceNotFound, FaceTooSmall, HeadTurned, UnlikeAFace: it will not do.
         DeadlineExceeded, ComputationFailed: the service could not.
     """
+    source = Source(photo, computation.settings.max_pixels)
     probe = probe_for(computation.engine.manifest)
     upright: Subjects | None = None
     failure: PhotographUnusable | None = None
     try:
-        upright = await _encoded(computation, photo, choice)
+        upright = await _encoded(computation, source, choice)
     except (NoFace, FaceTooSmall, HeadTurned) as error:
         failure = error
     best = upright
     if how.rotate == "auto" and (upright is None or not _sure(upright, probe)):
-        best = await _turned(computation, photo, choice, probe, upright)
+        best = await _turned(computation, source, choice, probe, upright)
     if best is None:
         assert failure is not None  # noqa: S101 - one of the two there is
         raise failure
@@ -70,9 +71,9 @@ async def find_subject(
 
 
 async def _encoded(
-    computation: Computation, photo: bytes, choice: FaceChoice, turn: int = 0, *, closely: bool = True
+    computation: Computation, source: Source, choice: FaceChoice, turn: int = 0, *, closely: bool = True
 ) -> Subjects:
-    located: Located = await computation.in_thread(partial(locate, computation, photo, choice, turn, closely=closely))
+    located: Located = await computation.in_thread(partial(locate, computation, source, choice, turn, closely=closely))
     with computation.stage("encode"):
         identities, embeddings = await computation.engine.encoder.run(
             np.stack([item.pixels for item in located.aligned]), deadline=computation.deadline
@@ -113,13 +114,13 @@ def _rank(subjects: Subjects, probe: Probe | None) -> float:
 
 
 async def _turned(
-    computation: Computation, photo: bytes, choice: FaceChoice, probe: Probe | None, upright: Subjects | None
+    computation: Computation, source: Source, choice: FaceChoice, probe: Probe | None, upright: Subjects | None
 ) -> Subjects | None:
     """What is found in the photograph on its sides or on its head, where that is more like a face than upright."""
 
     async def look(turn: int) -> tuple[int, Subjects] | None:
         try:
-            return turn, await _encoded(computation, photo, "largest", turn, closely=False)
+            return turn, await _encoded(computation, source, "largest", turn, closely=False)
         except (NoFace, FaceTooSmall, HeadTurned):
             return None
 
@@ -133,7 +134,7 @@ async def _turned(
     turn, best = max(looks, key=lambda look: _rank(look[1], probe), default=(0, None))
     if best is None or _rank(best, probe) < least:
         return upright
-    return best if choice == "largest" else await _encoded(computation, photo, choice, turn)
+    return best if choice == "largest" else await _encoded(computation, source, choice, turn)
 
 
 def _without_unlike(manifest: Manifest, subjects: Subjects, probe: Probe) -> Subjects:

@@ -96,8 +96,9 @@ def test_of_an_animation_the_first_frame_is_taken() -> None:
     assert read_photo(data, MANY).image.getpixel((4, 4)) == (255, 0, 0)
 
 
-def test_a_large_jpeg_is_decoded_at_a_fraction_and_its_scale_told() -> None:
-    data = encoded(Image.new("RGB", (6400, 3200)), "JPEG")
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+def test_a_large_photograph_comes_at_a_fraction_and_its_scale_is_told(form: str) -> None:
+    data = encoded(Image.new("RGB", (6400, 3200)), form)
     reduced, full = read_photo(data, MANY), read_photo(data, MANY, reduced=False)
     assert (reduced.width, reduced.height, reduced.image.size) == (6400, 3200, (1600, 800))
     assert reduced.scale == 4

@@ -16,6 +16,9 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from app.core import located
+from app.core.images import Photo, read_photo
+
 ADDRESSES = ["/v1/variants", "/v1/sweep", "/v1/identities"]
 
 
@@ -53,6 +56,19 @@ class TestPhotographs:
     def test_no_face(self, client: TestClient, landscape: bytes, address: str) -> None:
         body = problem(client.post(address, files={"image": landscape}), 422, "no-face")
         assert "photograph" in body["detail"]
+
+    def test_it_is_decoded_once_however_often_it_is_turned(
+        self, client: TestClient, landscape: bytes, address: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        decoded: list[bool] = []
+
+        def counted(*arguments: Any, **options: Any) -> Photo:
+            decoded.append(True)
+            return read_photo(*arguments, **options)
+
+        monkeypatch.setattr(located, "read_photo", counted)
+        problem(client.post(address, files={"image": landscape}), 422, "no-face")
+        assert len(decoded) == 1
 
     def test_a_face_too_small(self, client: TestClient, portrait: Image.Image, address: str) -> None:
         answer = client.post(address, files={"image": small_face(portrait, 160)})
