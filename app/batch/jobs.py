@@ -12,6 +12,7 @@ upload left that was cut off. A job that is deleted is renamed first, so that it
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import io
 import json
 import os
@@ -26,7 +27,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict
 
 from app.batch.archives import Photograph, checked, open_source
@@ -130,17 +130,16 @@ class Folder:
 
     @contextmanager
     def locked(self) -> Iterator[bool]:
-        """Keep others from working on it; false where somebody does. A folder that is gone is made by this."""
-        lock = FileLock(self.path / LOCK, timeout=0, thread_local=False)
-        try:
-            lock.acquire()
-        except (Timeout, OSError):  # somebody else's, or being deleted
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            lock.release()
+        """Keep others from working on it; false where somebody does, or where it was deleted."""
+        with ExitStack() as stack:
+            try:
+                # Not filelock's, which would make a folder anew that is gone.
+                lock = stack.enter_context(_private(self.path / LOCK))
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                mine = True
+            except OSError:
+                mine = False
+            yield mine
 
     def read(self) -> Record | None:
         """The job; None where there is none, or not yet."""

@@ -102,9 +102,7 @@ class Worker:
     async def _work(self, folder: Folder) -> None:
         with folder.locked() as mine:
             record = folder.read()
-            if mine and record is None:
-                self._jobs.delete(folder)  # deleted since it was listed, and made again by taking its lock
-            if not mine or record is None:
+            if not mine or record is None:  # or deleted since it was listed
                 return
             try:
                 if record.open:
