@@ -11,6 +11,7 @@ from pathlib import Path
 
 PREFIX = "lookalike-metrics-"
 LOCK = "owner.lock"
+NEW = f"{LOCK}.new"
 
 
 @contextmanager
@@ -21,8 +22,10 @@ def metrics_folder() -> Iterator[Path]:
     lives, and the kernel takes that from whoever is killed.
     """
     _remove_left_behind(Path(tempfile.gettempdir()))
-    with tempfile.TemporaryDirectory(prefix=PREFIX) as name, (Path(name) / LOCK).open("w") as lock:
+    with tempfile.TemporaryDirectory(prefix=PREFIX) as name, (Path(name) / NEW).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        # Locked before it has its name: another server, just starting, could take the lock in between.
+        (Path(name) / NEW).rename(Path(name) / LOCK)
         yield Path(name)
 
 

@@ -347,7 +347,7 @@ def test_several_processes_share_metrics_through_files_without_a_face(
         server.stop()
     # Python tries once whether it may write into the temporary folder, in a file with a name of 8 letters.
     expected = re.compile(
-        r".*/temporary/(lookalike-metrics-[^/]+(/(owner\.lock|[a-z]+(_[a-z]+)?_\d+\.db))?|[a-z0-9_]{8})"
+        r".*/temporary/(lookalike-metrics-[^/]+(/(owner\.lock(\.new)?|[a-z]+(_[a-z]+)?_\d+\.db))?|[a-z0-9_]{8})"
     )
     assert [line for line in server.surroundings.record() if not expected.fullmatch(line)] == []
     assert traces(haystack, list(portraits.values()), identity) == []
