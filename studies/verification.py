@@ -83,7 +83,9 @@ def folds(protocol: Path, name: str) -> Folds:
 
 def faces(people: Path, models: Path, kept: Kept) -> Bytes:
     """All pictures of CFP's people in the face frame [p, 14, 128, 128, 3], black where no face was found."""
-    folders = sorted((path for path in people.glob("*/*") if (path / "frontal").is_dir()), key=lambda path: path.name)
+    folders = sorted((path.parent for path in people.rglob("frontal")), key=lambda path: path.name)
+    if not folders:
+        raise SystemExit(f"{people}: there is no folder of a person in it, with `frontal` and `profile`")
     detector = Detector(models, "cpu", 1)
 
     def face(path: Path) -> Bytes:

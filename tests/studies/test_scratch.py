@@ -292,8 +292,9 @@ def test_the_figure_is_drawn(tmp_path: Path) -> None:
     assert (tmp_path / "a.png").stat().st_size > 5000
 
 
-def test_faces_are_cut_in_order_and_those_not_found_are_black(tmp_path: Path, photo: bytes) -> None:
-    folder = tmp_path / "people" / "train" / "007"
+@pytest.mark.parametrize("place", ["train/007", "007"])
+def test_faces_are_cut_in_order_and_those_not_found_are_black(tmp_path: Path, photo: bytes, place: str) -> None:
+    folder = tmp_path / "people" / place
     for kind, name in (("frontal", "02.jpg"), ("profile", "01.jpg")):
         (folder / kind).mkdir(parents=True)
         (folder / kind / name).write_bytes(photo)
@@ -301,3 +302,8 @@ def test_faces_are_cut_in_order_and_those_not_found_are_black(tmp_path: Path, ph
     cut = verification.faces(tmp_path / "people", SHIPPED, verification.Kept(tmp_path / "runs"))
     assert cut.shape == (1, ALL, 128, 128, 3)
     assert np.flatnonzero(cut.any((0, 2, 3, 4))).tolist() == [1, FRONTAL]
+
+
+def test_a_folder_without_people_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="no folder of a person"):
+        verification.faces(tmp_path, SHIPPED, verification.Kept(tmp_path / "runs"))
