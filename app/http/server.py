@@ -8,16 +8,27 @@ import signal
 import socket
 from contextlib import suppress
 from functools import partial
+from multiprocessing.connection import wait
 from typing import cast
 
 from uvicorn import Config, Server
 from uvicorn.supervisors import Multiprocess
+from uvicorn.supervisors.multiprocess import Process
 
 from app.http.middleware import JOBS
 from app.http.wire import BoundedConnection
 from app.settings import Settings
 
 STARTUP_FAILURE = 3
+
+
+def answers(worker: Process, timeout: float) -> bool:
+    """Whether a process of the server still answers; at once where it ends meanwhile, which uvicorn's own waits out."""
+    worker.parent_conn.send(b"ping")
+    if worker.parent_conn not in wait([worker.parent_conn, worker.process.sentinel], timeout):
+        return False
+    worker.parent_conn.recv()
+    return True
 
 
 class Workers(Multiprocess):
@@ -28,6 +39,12 @@ class Workers(Multiprocess):
         if signal.SIGHUP in signal.sigpending():
             self.signal_queue.append(signal.sigwait({signal.SIGHUP}))
         super().handle_signals()
+
+    def keep_subprocess_alive(self) -> None:
+        """Replace processes that ended or do not answer."""
+        for worker in self.processes:
+            worker.ping = partial(answers, worker)  # type: ignore[method-assign]
+        super().keep_subprocess_alive()
 
     def handle_hup(self) -> None:
         """Hand the signal on."""
