@@ -12,9 +12,11 @@ PATIENCE = 300
 
 def until(condition: Callable[[], Any], what: str, check: Callable[[], None] = lambda: None) -> Any:
     """Wait; returns what the condition gave. `check` raises where waiting has become useless."""
-    end = time.monotonic() + PATIENCE
+    begun = time.monotonic()
     while not (found := condition()):
-        assert time.monotonic() < end, f"it took too long until {what}"
+        waited = time.monotonic() - begun
+        assert waited < PATIENCE, f"it took too long until {what}"
         check()
-        time.sleep(0.02)
+        # Looking costs what is waited for a core, so it is done the less often the longer it takes.
+        time.sleep(min(max(0.02, waited / 10), 0.2))
     return found

@@ -136,10 +136,11 @@ class Server:
     def workers(self) -> set[int]:
         """Processes that serve, where there are several."""
         found = set()
-        for child in self._seen.children():
-            with contextlib.suppress(psutil.Error):  # one that has just ended
-                if any("spawn_main" in argument for argument in child.cmdline()):
-                    found.add(child.pid)
+        # psutil would look at every process of the machine.
+        for child in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split():
+            with contextlib.suppress(OSError):  # one that has just ended
+                if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    found.add(int(child))
         return found
 
     @property
