@@ -238,7 +238,7 @@ def tarred(entries: list[str]) -> bytes:
 
 @pytest.mark.parametrize("packed", [zipped, tarred])
 @settings(max_examples=2000 if os.environ.get("TORTURE") == "long" else 60, deadline=None,
-          suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
+          suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])  # fmt: skip
 @given(entries=st.lists(names, min_size=1, max_size=6))
 def test_no_name_in_an_archive_leads_out_of_it(
     tmp_path: Path, packed: Callable[[list[str]], bytes], entries: list[str]

@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -216,6 +216,7 @@ names = st.lists(
 
 @pytest.mark.parametrize("kind", ["person", "flat", "webdataset"])
 @pytest.mark.parametrize("labels", ["same-person", "look-alike-is-new-person"])
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(sources=names)
 def test_no_two_images_share_a_place_and_no_two_people_a_label(kind: str, labels: Labels, sources: list[str]):
     sources = [name for name in sources if not any(other.startswith(f"{name}/") for other in sources)]

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.core.band import BandSearch
@@ -74,6 +74,7 @@ def test_a_search_for_the_impossible_ends() -> None:
     assert search.tries <= 8 * 16
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.integers(0, 2**32 - 1),
     st.integers(1, 20),
