@@ -163,8 +163,12 @@ def test_every_alert_looks_at_data(root: Path, prometheus: Prometheus) -> None:
         value, compared, _ = re.split(r"\s([<>])\s+[\d.]+\s*$", expression)
         assert compared
         until(lambda: prometheus.query(value), f"{name} had data: {value}")  # noqa: B023
-    rules = prometheus.asking.get("/api/v1/rules").json()["data"]["groups"][0]["rules"]
-    assert {rule["name"]: rule["health"] for rule in rules} == dict.fromkeys(alerts(root), "ok")
+
+    def health() -> dict[str, str]:
+        rules = prometheus.asking.get("/api/v1/rules").json()["data"]["groups"][0]["rules"]
+        return {rule["name"]: rule["health"] for rule in rules}
+
+    until(lambda: health() == dict.fromkeys(alerts(root), "ok"), "all were evaluated")
 
 
 def test_what_is_shown_is_what_happened(root: Path, prometheus: Prometheus) -> None:
@@ -173,19 +177,26 @@ def test_what_is_shown_is_what_happened(root: Path, prometheus: Prometheus) -> N
     def shown(title: str, label: str) -> set[str]:
         return {labels[label] for expr in expressions[title] for labels, value in prometheus.panel(expr) if value > 0}
 
-    assert until(
-        lambda: shown("Refusals per second", "reason") >= {"no-face", "overloaded"}, "both refusals were shown"
-    )
-    assert shown("Requests per second", "route") >= {"/v1/variants", "/v1/compare"}
-    assert shown("Where the time goes", "stage") >= {"read", "detect", "align", "encode", "decode", "write"}
-    assert shown("Images in a batch, mean", "model") >= {"encoder", "decoder"}
-    ((_, ready),) = prometheus.panel(expressions["Ready replicas"][0])
-    assert ready == 1
-    quantiles = [
-        value for expr in expressions["Similarity of variants to their source"] for _, value in prometheus.panel(expr)
-    ]
+    def until_shown(title: str, label: str, wanted: set[str]) -> None:
+        until(lambda: shown(title, label) >= wanted, f"{title} showed {wanted}")
+
+    until_shown("Refusals per second", "reason", {"no-face", "overloaded"})
+    until_shown("Requests per second", "route", {"/v1/variants", "/v1/compare"})
+    until_shown("Where the time goes", "stage", {"read", "detect", "align", "encode", "decode", "write"})
+    until_shown("Images in a batch, mean", "model", {"encoder", "decoder"})
+
+    def panel(title: str) -> Series:
+        """Its series; after a scrape that took too long there are none for a while, so they are waited for."""
+        wanted = expressions[title]
+        return until(
+            lambda: len(found := [one for expr in wanted for one in prometheus.panel(expr)]) == len(wanted) and found,
+            f"{title} had data",
+        )
+
+    until(lambda: panel("Ready replicas")[0][1] == 1, "one replica was ready")
+    quantiles = [value for _, value in panel("Similarity of variants to their source")]
     assert 1 > quantiles[0] >= quantiles[1] >= quantiles[2] > 0
-    ((model, _),) = prometheus.panel(expressions["Model"][0])
+    ((model, _),) = panel("Model")
     version = parse_manifest(Settings().models).version
     assert model == {"name": "lookalike", "version": version, "device": "cpu"}
 
@@ -199,8 +210,8 @@ def test_the_autoscaler_gets_one_number_a_pod(root: Path, prometheus: Prometheus
         "<<.GroupBy>>": "pod",
     }.items():
         query = query.replace(placeholder, text)
-    assert prometheus.query(query) == [({"pod": "lookalike-1"}, 0.0)]
-    assert prometheus.query(rule["seriesQuery"])
+    until(lambda: prometheus.query(query) == [({"pod": "lookalike-1"}, 0.0)], "there was one number")
+    until(lambda: prometheus.query(rule["seriesQuery"]), "there was the series")
 
 
 def test_every_metric_is_shown_or_watched(root: Path) -> None:
