@@ -295,7 +295,8 @@ def leaving(server: Server, head: str, body: bytes, wait: Callable[[socket.socke
 def test_clients_that_leave_harm_nobody(
     serve: Callable[..., Server], amount: Callable[[int, int], int], record: Record
 ) -> None:
-    server = serve().until_ready()
+    # Room for all that is asked for, however late it is noticed that nobody waits for it.
+    server = serve(queue_images=4096, max_requests=4096).until_ready()
     length = b"Content-Length: %d\r\n\r\n" % len(PHOTO)
     stream = "/v1/variants?count=64"
 

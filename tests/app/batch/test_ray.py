@@ -129,6 +129,7 @@ def test_a_loss_loses_nothing(
     genuine = Writer.write
     monkeypatch.setattr(Writer, "write", write)
     ray_cluster.complete()
+    until(lambda: not ray_cluster.workers("MapWorker"), "those of the test before had ended")
     assert main(command(folder, tmp_path / "out", ray_cluster, replicas=2)) == 1
     assert len(written) == USABLE + BAD
     assert tree(tmp_path / "out") == alone

@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import numpy as np
@@ -149,12 +150,14 @@ def test_no_request_fails_while_models_change(models, link, serving, photo: byte
         server.until(lambda: version(server) == "2.0.0", "the second was served")
         link(broken)
         server.process.send_signal(signal.SIGHUP)
+        server.until(lambda: server.logged("model not reloaded"), "the broken one was refused")
         answer = reload(server)
         assert answer.status_code == 409
         assert answer.json()["type"].endswith("model-invalid")
         assert "decoder.onnx: sha256 is" in answer.json()["detail"]
         assert version(server) == "2.0.0"
         assert server.ready() == 200
+        server.until(lambda: sum(version == "2.0.0" for _, version in load.answers) >= 4, "the second answered")
         link(first)
         answer = reload(server)
         assert answer.json() == {
@@ -253,11 +256,19 @@ def test_models_that_change_while_they_load_are_refused(models, monkeypatch: pyt
         asyncio.run(Service(Settings(models=folder, device="cpu", batch_sizes=(1,)), Metrics()).start())
 
 
-def test_old_models_serve_those_who_began_with_them_and_then_go(models, link):
+def test_old_models_serve_those_who_began_with_them_and_then_go(models, link, monkeypatch: pytest.MonkeyPatch):
     rows = np.zeros((1, 70), np.float32), np.zeros((1, 10), np.float32)
 
     async def scenario() -> None:
-        settings = Settings(models=link(models("1.0.0")), device="cpu", batch_sizes=(1,), deadline=0.5)
+        passed = asyncio.Event()
+
+        async def sleep(seconds: float) -> None:
+            """The time until nobody may use them any more passes when the test has used them."""
+            assert seconds > settings.deadline
+            await passed.wait()
+
+        monkeypatch.setattr("app.core.models.asyncio", SimpleNamespace(**vars(asyncio) | {"sleep": sleep}))
+        settings = Settings(models=link(models("1.0.0")), device="cpu", batch_sizes=(1,), deadline=PATIENCE)
         service = Service(settings, Metrics())
         await service.start()
         old = service.engine
@@ -267,6 +278,8 @@ def test_old_models_serve_those_who_began_with_them_and_then_go(models, link):
         assert service.engine is not old
         before_them = await old.decoder.run(*rows)
         np.testing.assert_array_equal(before_them[0], (await service.engine.decoder.run(*rows))[0])
+
+        passed.set()
 
         def gone() -> bool:
             try:

@@ -132,5 +132,6 @@ def test_a_run_starts_from_exported_models(face_set: FaceSet, tmp_path: Path) ->
     assert TrainConfig.load(run / "config.json") == TrainConfig.load(SHIPPED).judged_by(set()).unsteered().changed(
         ["batch=2"]
     )
-    (line,) = [json.loads(line) for line in (run / "stats.jsonl").read_text().splitlines()]
+    # A slow machine leaves lines of losses before the last, which is the sheet's.
+    line = json.loads((run / "stats.jsonl").read_text().splitlines()[-1])
     assert line["held_out_similarity"] > 0.6, "the astronaut, redrawn by the shipped decoder"

@@ -92,7 +92,7 @@ def test_a_network_that_fails_is_a_500_without_its_words(
 def test_a_failure_in_the_middle_of_a_stream_is_its_last_line(
     new_client: Callable[..., TestClient], photo: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client = new_client()
+    client = new_client(threads=1)  # one batch at a time, so that they are counted in their order
     batcher = service_of(client).engine.decoder
     compute, calls = batcher._compute, []
 
