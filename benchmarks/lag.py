@@ -49,7 +49,7 @@ def measure(load: Callable[[int], object]) -> dict[str, float]:
                 time.sleep(0.05)
         load(port)
         process.send_signal(signal.SIGUSR1)
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=300)
     finally:
         process.kill()
         process.wait()
