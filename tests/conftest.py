@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import os
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
+import certifi
 import numpy as np
 import pytest
 import uvicorn
@@ -75,6 +78,20 @@ def encoded(image: Image.Image, form: str = "JPEG", **options: object) -> bytes:
 def _networks_are_loaded_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         load_once(patch)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _certificates_are_read_once() -> Iterator[None]:
+    """Those that httpx trusts: each of its clients, and each request without one, would read them anew."""
+    once = cache(ssl.create_default_context)
+
+    def make(*given: Any, **named: Any) -> ssl.SSLContext:
+        return (once if named == {"cafile": certifi.where()} else ssl_context)(*given, **named)
+
+    ssl_context = ssl.create_default_context
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ssl, "create_default_context", make)
         yield
 
 

@@ -58,7 +58,7 @@ class Server:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("LOOKALIKE_")}
         if "LOOKALIKE_MODELS" in os.environ:
             environment["LOOKALIKE_MODELS"] = os.environ["LOOKALIKE_MODELS"]
-        settings = {"port": self.port, "device": "cpu", "batch_sizes": "1,4", "deadline": PATIENCE} | settings
+        settings = {"port": self.port, "device": "cpu", "batch_sizes": "1,2", "deadline": PATIENCE} | settings
         environment |= {f"LOOKALIKE_{name.upper()}": str(value) for name, value in settings.items()}
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - a pipe that nobody reads would stop the server
         program = ["-c", code] if code else ["-m", "app", "serve"]

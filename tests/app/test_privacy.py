@@ -166,6 +166,7 @@ class Server:
         self.port = self._port.number
         self.surroundings = Surroundings(place)
         environment = self.surroundings.environment(
+            LOOKALIKE_BATCH_SIZES="1,2",
             LOOKALIKE_DEVICE="cpu",
             LOOKALIKE_DEADLINE=str(PATIENCE),
             LOOKALIKE_KEYS=KEY_LINE,

@@ -40,9 +40,9 @@ def test_bytes_do_not_depend_on_company_or_restarts(serve: Callable[..., Server]
         with ThreadPoolExecutor(8) as threads:
             lone = server.variants(photo, **wanted).content
             crowd = [
-                threads.submit(server.variants, group if index % 2 else photo, count=index + 1) for index in range(7)
+                threads.submit(server.variants, group if index % 2 else photo, count=index + 1) for index in range(5)
             ]
-            amid = [threads.submit(server.variants, photo, **wanted) for _ in range(3)]
+            amid = [threads.submit(server.variants, photo, **wanted) for _ in range(2)]
             assert all(future.result().status_code == 200 for future in crowd)
             return [lone, *(future.result().content for future in amid)]
 
@@ -56,7 +56,7 @@ def test_for_a_client_that_left_nothing_more_is_computed(
 ) -> None:
     switch = tmp_path / "held"
     # The redrawing that likeness is judged by goes before the variants, alone.
-    server = serve(code=HELD.format(switch=str(switch), fewest=4)).until_ready()
+    server = serve(code=HELD.format(switch=str(switch), fewest=4), batch_sizes="1,4").until_ready()
     head = "POST /v1/variants?count=64 HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
     head += f"Content-Length: {len(photo)}\r\n\r\n"
     drawn = 'lookalike_batch_images_sum{model="decoder"}'
@@ -131,14 +131,14 @@ def test_sigterm_finishes_what_is_in_flight_and_exits(
     server = serve(code=HELD.format(switch=str(switch), fewest=1), deadline=PATIENCE, max_requests=4).until_ready()
     switch.touch()
     with ThreadPoolExecutor(4) as threads:
-        asked = [threads.submit(server.variants, photo, count=32) for _ in range(4)]
+        asked = [threads.submit(server.variants, photo, count=8) for _ in range(4)]
         server.until(lambda: server.ready() == 503, "all four places were taken")
         server.process.send_signal(signal.SIGTERM)
         server.until(lambda: server.status("/health/live") == 0, "it took no more")
         switch.unlink()
         answers = [future.result() for future in asked]
     assert [answer.status_code for answer in answers] == [200] * 4
-    assert [len(answer.json()["variants"]) for answer in answers] == [32] * 4
+    assert [len(answer.json()["variants"]) for answer in answers] == [8] * 4
     assert server.process.wait(PATIENCE) in (0, -signal.SIGTERM)
 
 

@@ -22,7 +22,7 @@ from tests.torture.pictures import ORIGINALS, mutated, png_bomb, scan_bomb
 SHORT = 150
 """Inputs that the fuzzer makes in a short run."""
 
-SIDE = 8000 if LONG else 4000
+SIDE = 8000 if LONG else 2500
 """Of the largest square that may be sent as a bomb; the default limit takes ten seconds of computing to reach."""
 
 DOCUMENTED = {
@@ -62,7 +62,7 @@ def judged(answer: httpx.Response) -> int:
 
 
 def test_mutated_pictures(server: Server, amount: Callable[[int, int], int], record: Record) -> None:
-    count = amount(240, 20_000)
+    count = amount(120, 20_000)
     start = server.resident
     with (
         httpx.Client(base_url=server.address, timeout=PATIENCE) as client,

@@ -270,6 +270,7 @@ def test_a_full_queue_refuses_before_it_has_the_body(serve: Callable[..., Server
     server = serve(
         # The redrawing that likeness is judged by goes before the variants, alone.
         code=HELD.format(switch=str(switch), fewest=4),
+        batch_sizes="1,4",
         queue_images=64,
         max_bytes=2**24,
         deadline=PATIENCE,
