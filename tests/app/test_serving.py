@@ -55,8 +55,8 @@ def test_for_a_client_that_left_nothing_more_is_computed(
     serve: Callable[..., Server], photo: bytes, tmp_path: Path
 ) -> None:
     switch = tmp_path / "held"
-    # The redrawing that likeness is judged by goes before the variants, alone.
-    server = serve(code=HELD.format(switch=str(switch), fewest=4), batch_sizes="1,4").until_ready()
+    # The redrawing that likeness is judged by goes before the variants, alone. More lanes would hold a batch each.
+    server = serve(code=HELD.format(switch=str(switch), fewest=4), batch_sizes="1,4", threads=2).until_ready()
     head = "POST /v1/variants?count=64 HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
     head += f"Content-Length: {len(photo)}\r\n\r\n"
     drawn = 'lookalike_batch_images_sum{model="decoder"}'

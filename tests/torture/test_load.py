@@ -268,9 +268,10 @@ def test_half_an_hour_of_everything(serve: Callable[..., Server], record: Record
 def test_a_full_queue_refuses_before_it_has_the_body(serve: Callable[..., Server], tmp_path: Path) -> None:
     switch = tmp_path / "held"
     server = serve(
-        # The redrawing that likeness is judged by goes before the variants, alone.
+        # The redrawing that likeness is judged by goes before the variants, alone. More lanes would hold a batch each.
         code=HELD.format(switch=str(switch), fewest=4),
         batch_sizes="1,4",
+        threads=2,
         queue_images=64,
         max_bytes=2**24,
         deadline=PATIENCE,
