@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from pydantic import ValidationError
 
@@ -17,8 +17,6 @@ from app.audit.cohort import add_command as add_cohort
 from app.audit.command import add_command as add_report
 from app.batch.command import add_command as add_augment
 from app.errors import CannotStart, KeysInvalid
-from app.http import reference, server
-from app.main import check, create_app
 from app.ops.detect import add_command as add_detect
 from app.ops.doctor import doctor
 from app.ops.listen import explained, listening
@@ -93,6 +91,10 @@ def _add_json(parser: argparse.ArgumentParser) -> None:
 
 def serve(**options: str | None) -> int:
     """Serve over HTTP, as the options and the LOOKALIKE_ variables say."""
+    # The web framework takes a third of the time that a command needs to begin, and the others do without.
+    from app.http import server
+    from app.main import check
+
     given = {name: value for name, value in options.items() if value is not None}
     # Where there are several processes, each reads its settings anew.
     os.environ |= {f"{settings.PREFIX}{name.upper()}": value for name, value in given.items()}
@@ -130,15 +132,23 @@ def show_settings(as_json: bool) -> int:
 
 def show_openapi() -> int:
     """Print the OpenAPI description of the service, to make clients from."""
-    # The defaults, not the environment: a description does not depend on who printed it.
-    print(json.dumps(create_app(Settings.model_construct()).openapi(), indent=1, ensure_ascii=False))
+    print(json.dumps(_described(), indent=1, ensure_ascii=False))
     return 0
 
 
 def show_reference() -> int:
     """Print the API reference in Markdown."""
-    print(reference.markdown(create_app(Settings.model_construct()).openapi()), end="")
+    from app.http import reference
+
+    print(reference.markdown(_described()), end="")
     return 0
+
+
+def _described() -> dict[str, Any]:
+    from app.main import create_app
+
+    # The defaults, not the environment: a description does not depend on who printed it.
+    return create_app(Settings.model_construct()).openapi()
 
 
 def make_key(name: str, as_json: bool) -> int:
