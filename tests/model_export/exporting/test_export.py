@@ -62,6 +62,7 @@ def exported(checkpoint: Path, many: FaceSet, tmp_path_factory: pytest.TempPathF
         patch.setattr(exporting, "learn", lambda _: None)
         patch.setattr(exporting, "fit", lambda *_: (Reach(), gain, 0.5))
         patch.setattr(exporting, "OBSERVED_FACES", 8)
+        patch.setattr(exporting, "CALIBRATION_FACES", 8)
         patch.setattr(quantize, "LEAST_FIDELITY", 0)
         manifest = exporting.export(checkpoint, TINY, MODELS, out, VERSION, FACTS, many)
     assert json.loads((out / "manifest.json").read_text()) == manifest

@@ -19,15 +19,16 @@ from model_export.training.config import RECIPES, SHIPPED, TrainConfig
 from model_export.training.loop import RunFolder
 from model_export.training.trainer import Trainer
 from tests.model_export.conftest import MODELS
-from tests.model_export.tiny import TINY, save_prepared
+from tests.model_export.tiny import TINY, save_prepared, small_models
 
 
 def command_line(face_set: FaceSet, folder: Path) -> list[str]:
     """The words after `train` for a tiny run on these faces, everything in `folder`."""
     save_prepared(face_set, folder)
     recipe = folder / "tiny.json"
+    models = small_models()
     recipe.write_text(TINY.changed(["batch=4"]).model_dump_json())
-    return [str(folder), str(folder / "run"), "--recipe", str(recipe), "--models", str(MODELS), "--device", "cpu"]
+    return [str(folder), str(folder / "run"), "--recipe", str(recipe), "--models", str(models), "--device", "cpu"]
 
 
 def parsed(*words: str) -> argparse.Namespace:

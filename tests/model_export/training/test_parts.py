@@ -11,13 +11,15 @@ import pytest
 import torch
 
 from model_export.__main__ import main
+from model_export.exporting import export as exporting
+from model_export.exporting.served import ServedDecoder, ServedEncoder
 from model_export.preparing.dataset import FaceSet
 from model_export.preparing.packing import pack
 from model_export.training import command, parts
 from model_export.training.loop import RunFolder
 from model_export.training.trainer import Trainer
 from tests.model_export.conftest import MODELS
-from tests.model_export.tiny import TINY, save_prepared, trainer
+from tests.model_export.tiny import TINY, save_prepared, small_models, trainer
 
 STEP_SECONDS = 300
 
@@ -43,11 +45,21 @@ def words(face_set: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(Trainer, "step", slow_step)
     monkeypatch.setattr(command, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    return ["--recipe", str(recipe), "--models", str(MODELS), "--device", "cpu", "--max-seconds", "480"]
+    return ["--recipe", str(recipe), "--models", str(small_models()), "--device", "cpu", "--max-seconds", "480"]
+
+
+def write(networks: exporting.Networks, out: Path, inputs: exporting.Inputs) -> dict[str, float]:
+    """Only as far as it shows that the networks draw; test_export.py has graphs, which take long to write."""
+    image, identity, control = (torch.from_numpy(make(2)) for make in inputs.by_name.values())
+    ServedEncoder(networks.encoder, networks.recognizer).eval()(image)
+    ServedDecoder(networks.decoder).eval()(identity, control)
+    for name in ("encoder.onnx", "decoder.onnx"):
+        shutil.copy(MODELS / name, out)
+    return {}
 
 
 def test_stretches_go_on_from_each_other_and_what_they_deliver_is_exported_and_trained_on(
-    words: list[str], tmp_path: Path
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train = ["train", str(tmp_path / "packed")]
     there, delivered, here = tmp_path / "there", tmp_path / "delivered", tmp_path / "here"
@@ -69,6 +81,7 @@ def test_stretches_go_on_from_each_other_and_what_they_deliver_is_exported_and_t
         for key, value in values.items():
             torch.testing.assert_close(joined["networks"][name][key].float(), value, rtol=1e-3, atol=1e-6)
 
+    monkeypatch.setattr(exporting, "write_graphs", write)
     assert main(["export", str(here), str(tmp_path / "exported"), "--models", str(MODELS)]) == 0
     manifest = json.loads((tmp_path / "exported" / "manifest.json").read_text())
     assert manifest["training"]["faces_seen"] == 16

@@ -17,8 +17,7 @@ from model_export.training.data import Batches
 from model_export.training.processes import Processes
 from model_export.training.step import wanted_changes
 from model_export.training.trainer import Trainer
-from tests.model_export.conftest import MODELS
-from tests.model_export.tiny import TINY
+from tests.model_export.tiny import TINY, small_models
 
 CPU = torch.device("cpu")
 STEERED = TrainConfig.load(SHIPPED)
@@ -33,7 +32,7 @@ def tiny(*settings: str) -> TrainConfig:
 
 
 def run(config: TrainConfig, face_set: FaceSet, landmark_net: Path, **files: Path) -> Trainer:
-    return Trainer(config, face_set, MODELS, CPU, files, [landmark_net])
+    return Trainer(config, face_set, small_models(), CPU, files, [landmark_net])
 
 
 def test_a_step_of_the_steered_recipe_counts_all_its_losses(face_set: FaceSet, landmark_net: Path) -> None:
@@ -80,7 +79,7 @@ def test_the_discriminator_has_a_head_for_pixels_where_so_asked(face_set: FaceSe
 
 def test_steering_needs_a_network_that_places_landmarks(face_set: FaceSet) -> None:
     with pytest.raises(ValueError, match="--landmarks FILE"):
-        Trainer(tiny(), face_set, MODELS, CPU)
+        Trainer(tiny(), face_set, small_models(), CPU)
 
 
 def test_only_what_controls_go_through_is_trained_where_so_asked(face_set: FaceSet, landmark_net: Path) -> None:
@@ -102,7 +101,7 @@ def test_judges_look_in_turns(face_set: FaceSet, landmark_net: Path) -> None:
     again = RecognizerConfig(name="again", band=(0.4, 0.6), weights=RecognizerWeights(identity=1))
     config = tiny()
     config = config.model_copy(update={"recognizers": (*config.recognizers, again)})
-    learner = run(config, face_set, landmark_net, again=MODELS / "face_recognizer.onnx")
+    learner = run(config, face_set, landmark_net, again=small_models() / "face_recognizer.onnx")
     looked = [{name.partition("_")[0] for name in learner.step() if name.endswith("_identity")} for _ in range(3)]
     assert looked == [{"service"}, {"again"}, {"service"}]
 

@@ -15,8 +15,7 @@ from model_export.training.config import SHIPPED, TrainConfig
 from model_export.training.step import critic_step, generator_step
 from model_export.training.trainer import Trainer
 from model_export.training.views import Dice
-from tests.model_export.conftest import MODELS
-from tests.model_export.tiny import SMALL, trainer
+from tests.model_export.tiny import SMALL, small_models, trainer
 
 
 def test_a_resumed_run_is_the_same_to_the_last_bit(face_set: FaceSet, tmp_path: Path) -> None:
@@ -107,7 +106,7 @@ def test_a_step_keeps_to_the_device_that_it_was_given(
     monkeypatch.setattr(torch, "autocast", lambda *_: nullcontext())
     config = TrainConfig.load(SHIPPED).judged_by(set()).model_copy(update={"networks": SMALL, "batch": 8})
     nowhere = torch.device("meta")
-    run = Trainer(config, face_set, MODELS, nowhere, landmarks=[landmark_net])
+    run = Trainer(config, face_set, small_models(), nowhere, landmarks=[landmark_net])
     terms, views = generator_step(run.run, run.batches.after(0), LooseDice(nowhere), fade_in=1, turn=0)
     terms |= critic_step(run.run, views, with_penalty=True)
     assert {"steering", "matching", "service_bias", "penalty"} <= terms.keys()
