@@ -110,6 +110,7 @@ def opened(way: Way, precision: str, scored: bool, batch: int, device: str) -> o
         ENGINES.mkdir(parents=True, exist_ok=True)
         chosen |= way.half if precision == "float16" else {}
     if device == "cpu":
+        options.intra_op_num_threads = 1  # nobody waits for a dry run, and threads that wait for each other spin
         return ort.InferenceSession(model, options, providers=[CPU])
     ort.preload_dlls()  # NVIDIA's libraries, where they came from PyPI
     if own:

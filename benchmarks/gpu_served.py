@@ -79,15 +79,20 @@ def _here(requirement: Requirement) -> str:
     return found if requirement.specifier.contains(found, prereleases=True) else f"{found}, which will not do"
 
 
+def _settings(device: str) -> dict[str, str]:
+    """Of the service; for a dry run it makes little ready."""
+    return {"device": device} | ({"batch_sizes": "1,2", "threads": "1"} if device == "cpu" else {})
+
+
 def seen(device: str) -> dict[str, Any]:
     """What `doctor` says of the machine, and what a service on it says of its readiness and its device."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("LOOKALIKE_")}
+    settings = _settings(device)
+    environment |= {f"LOOKALIKE_{key.upper()}": value for key, value in settings.items()}
     command = [sys.executable, "-m", "app", "doctor", "--json"]
-    said = subprocess.run(
-        command, env=environment | {"LOOKALIKE_DEVICE": device}, capture_output=True, text=True, check=False
-    )
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     doctor = json.loads(said.stdout)
-    with servers.service(device=device) as server:
+    with servers.service(**settings) as server:
         status, ready = _got(server.port, "/health/ready")
         _, metrics = _got(server.port, "/metrics")
     told = re.search(r'lookalike_model_info\{[^}]*device="(\w+)"', metrics)
@@ -139,7 +144,7 @@ def over_http(
 ) -> dict[str, Any]:
     """Pictures a second over HTTP, by form of answer and by connections; rounds that take turns."""
     cells = {form: {str(count): Cell() for count in clients} for form in forms}
-    settings = {"device": device} | ({"precision": precision} if device == "cuda" else {})
+    settings = _settings(device) | ({"precision": precision} if device == "cuda" else {})
     with ExitStack() as stack:
         server = stack.enter_context(servers.service(**settings))
         processes = stack.enter_context(ProcessPoolExecutor(CLIENT_PROCESSES, mp_context=get_context("spawn")))

@@ -190,10 +190,15 @@ class FrechetDistance:
 
     def __call__(self, features: Array) -> float:
         """The distance of features [m, d]; 0 for the reference itself."""
-        mean, covariance = _moments(features)
-        # The trace of sqrt(A B) is the sum of the square roots of the eigenvalues of sqrt(A) B sqrt(A).
-        common = np.sqrt(np.maximum(np.linalg.eigvalsh(self._root @ covariance @ self._root), 0)).sum()
-        distance = np.square(mean - self.mean).sum() + np.trace(covariance) + np.trace(self.covariance) - 2 * common
+        wide = features.astype(np.float64)
+        mean = wide.mean(0)
+        spread = (wide - mean) / math.sqrt(len(wide) - 1)  # B = spread.T @ spread
+        # The trace of sqrt(A B) is the sum of the singular values of spread sqrt(A), by way of its shorter side.
+        both = spread @ self._root
+        square = both @ both.T if len(wide) < len(mean) else both.T @ both
+        common = np.sqrt(np.maximum(np.linalg.eigvalsh(square), 0)).sum()
+        distance = np.square(mean - self.mean).sum() + np.square(spread).sum()
+        distance += np.trace(self.covariance) - 2 * common
         return float(max(distance, 0.0))
 
 

@@ -15,7 +15,7 @@ from app.telemetry.metrics import Metrics
 from benchmarks import inside, lag, load
 from tests.patience import PATIENCE
 
-IMAGES, ROUNDS = 64, 2
+IMAGES, ROUNDS = 64, 4
 MOST = 1.4
 """CPU seconds of a request for 64 images by those of the bare networks; 1.04 was measured, on a busy machine."""
 
@@ -43,8 +43,8 @@ def test_what_is_done_around_the_networks_costs_little(photo: bytes) -> None:
         service = Service(Settings(device="cpu", threads=1, deadline=PATIENCE), Metrics())
         await service.start()
         try:
-            ratios = []
-            for _ in range(ROUNDS):
+            ratios: list[float] = []
+            while not ratios or (min(ratios) >= MOST and len(ratios) < ROUNDS):
                 bare = cpu_of_the_networks(networks)
                 ratios.append(await cpu_of_the_service(service) / bare)
             return min(ratios)

@@ -21,7 +21,7 @@ SMALL_SETTINGS = Settings(
     reference=30,
     sweep_faces=2,
     random=5,
-    resamples=20,
+    resamples=10,
     steps=5,
 )
 SMALL = [
