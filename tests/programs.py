@@ -13,13 +13,19 @@ import sys
 from pathlib import Path
 
 NAMES = {
-    "chromium": ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"),
+    "chromium": (
+        "chromium-headless-shell",  # Chromium without its windows: a page costs it a third of the CPU
+        "chromium",
+        "chromium-browser",
+        "google-chrome",
+        "google-chrome-stable",
+    ),
     "imagemagick": ("magick", "convert-im6", "convert-im6.q16", "convert-im7"),
 }
 """Where a program goes by several names. ImageMagick's plain `convert` may be anybody's."""
 
 PACKAGES = {
-    "chromium": ("chromium",),
+    "chromium": ("chromium-headless-shell",),
     "curl": ("curl", "ca-certificates"),
     "exiftool": ("libimage-exiftool-perl",),
     "imagemagick": ("imagemagick",),

@@ -58,14 +58,14 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return files
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def player() -> Iterator[Playwright]:
     """Playwright. Its event loop is the thread's as long as it plays: no longer than for these tests."""
     with sync_playwright() as playing:
         yield playing
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser(player: Playwright, program: Callable[[str], str]) -> Iterator[Browser]:
     """Debian's Chromium, or another that is there."""
     browser = launched(player, program("chromium"))
