@@ -12,8 +12,20 @@ const fresh = () => ({
   },
 });
 
+// Text is coloured as far as a person reads it. A tensor has a number a line, and each would become elements of its own.
+const COLOURED = 20_000;
+const plain = () => ({
+  wrapComponents: {
+    SyntaxHighlighter: (Original, system) => ({ renderPlainText, ...rest }) => {
+      const { children = "" } = rest;
+      if (children.length <= COLOURED) return system.React.createElement(Original, { renderPlainText, ...rest });
+      return renderPlainText({ children, PlainTextViewer: system.getComponent("PlainTextViewer") });
+    },
+  },
+});
+
 SwaggerUIBundle({
-  plugins: [fresh],
+  plugins: [fresh, plain],
   url: "openapi.json",
   dom_id: "#swagger-ui",
   deepLinking: true,
