@@ -84,8 +84,25 @@ def patient(context: BrowserContext) -> BrowserContext:
 
 
 def wait_until(page: Page, expression: str) -> None:
-    """Wait for a JavaScript expression to be true; Playwright's own way polls with `eval`, which the policy forbids."""
-    patience.until(lambda: page.evaluate(expression), expression, lambda: page.wait_for_timeout(50))
+    """Wait for a JavaScript expression to be true; Playwright's own way polls with `eval`, which the policy forbids.
+
+    It is looked at in the page, where that costs nothing. `expect` looks once a second in the end, and describes the
+    whole page in words where it looks in vain.
+    """
+    came = page.evaluate(
+        f"""async () => {{
+  const end = performance.now() + {PATIENCE};
+  while (!({expression})) {{
+    if (performance.now() > end) return false;
+    await new Promise((again) => setTimeout(again, 20));
+  }}
+  return true;
+}}"""
+    )
+    assert came, f"never came true: {expression}"
+
+
+IDLE = "!document.querySelector('main [aria-busy]')"
 
 
 class Visitor:
@@ -115,7 +132,7 @@ class Visitor:
     def open(self, view: str = "") -> Page:
         """Open the page, and wait until it knows the model."""
         self.page.goto(f"{self.service}/{view}")
-        expect(self.page.locator("body[data-ready]")).to_be_attached()
+        wait_until(self.page, "document.querySelector('body[data-ready]')")
         return self.page
 
     def give(self, photo: Path) -> Page:
@@ -126,14 +143,14 @@ class Visitor:
 
     def settle(self) -> None:
         """Wait until the page has drawn all it was asked for."""
-        expect(self.page.locator("#variants-summary")).to_be_visible()
-        expect(self.page.locator("main [aria-busy]")).to_have_count(0)
+        wait_until(self.page, "document.querySelector('#variants-summary').checkVisibility()")
+        wait_until(self.page, IDLE)
 
     def settle_controls(self) -> None:
         """Wait until the face follows its sliders, and its look-alikes are made."""
-        expect(self.page.locator("body.has-face")).to_be_attached()
-        expect(self.page.locator("#variants-summary")).not_to_have_attribute("hidden", "")
-        expect(self.page.locator("main [aria-busy]")).to_have_count(0)
+        wait_until(self.page, "document.querySelector('body.has-face')")
+        wait_until(self.page, "!document.querySelector('#variants-summary').hidden")
+        wait_until(self.page, IDLE)
 
     def check(self) -> None:
         """Nothing went wrong, and nobody else was asked for anything."""
