@@ -9,6 +9,9 @@ TORCH := torch==2.13.0
 # What is installed is what requirements.lock says; the ranges that the code was written for stand in pyproject.toml.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock
 
+# Where this is set, each of the hundreds of processes that tests start would compile whatever it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help install train-install serve test endurance bench torture coverage check lock image-replay clean
 
@@ -22,9 +25,10 @@ train-install: $(VENV)/.installed-all ## Create .venv with PyTorch too, to train
 serve: $(VENV)/.installed ## Serve on http://127.0.0.1:8000
 	$(BIN)/python -m app serve
 
+# One process more than the two cores of the continuous integration: tests wait a third of their time.
 test: $(VENV)/.installed-all ## Run every test, and get what they need; the last lines say what was skipped, and why
 	$(BIN)/python -m tests.programs
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 3
 
 endurance: $(VENV)/.installed-all ## Run every test TIMES times (10) beside a process that takes a core (hours)
 	$(BIN)/python -m tests.programs
@@ -37,7 +41,7 @@ torture: $(VENV)/.installed-all ## Try for an hour or so to break the service on
 	TORTURE=long $(BIN)/python -m pytest tests/torture
 
 coverage: $(VENV)/.installed-all ## Run every test, and show which lines none of them reached
-	$(BIN)/python -m pytest -n 2 --cov --cov-report=term-missing:skip-covered
+	$(BIN)/python -m pytest -n 3 --cov --cov-report=term-missing:skip-covered
 
 check: $(VENV)/.installed-all ## Lint and check types
 	$(BIN)/ruff check .

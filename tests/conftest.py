@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from tests.ray_cluster import TwoNodes
 
 
-# As many processes run tests as there are cores, and they start others. Threads of PyTorch and of NumPy that wait for
+# More processes run tests than there are cores, and they start others. Threads of PyTorch and of NumPy that wait for
 # each other spin meanwhile: two a process, on a core a process, cost two fifths more of the CPU in training. Processes
 # that run tests take this from the one that starts them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

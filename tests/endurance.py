@@ -29,7 +29,7 @@ def beside_a_hog() -> Iterator[None]:
 def run(arguments: Sequence[str]) -> tuple[int, str]:
     """Run the tests once, shown as they go; returns the status, and the line with the counts."""
     counts = ""
-    command = [sys.executable, "-m", "pytest", "-n", "2", *arguments]
+    command = [sys.executable, "-m", "pytest", "-n", "3", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         for line in process.stdout:

@@ -75,11 +75,18 @@ def main() -> None:
     if not packages or not may_install():
         return
     print(f"tests need programs that are not here; running: {spelled(packages)}", flush=True)
+    update, install = commands(packages)
+    if _failed(update) or _failed(install):
+        # One package that a system does not have keeps apt-get from all the others.
+        for package in packages:
+            if _failed(commands([package])[1]):
+                print(f"not installed: {package}", file=sys.stderr)
+
+
+def _failed(command: list[str]) -> bool:
     quiet = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    for command in commands(packages):
-        if subprocess.run(command, env=quiet, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL).returncode:
-            print(f"not installed: {', '.join(packages)}", file=sys.stderr)
-            return
+    ended = subprocess.run(command, env=quiet, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+    return ended.returncode != 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Which tests run in the same process where several run them (`pytest -n 2`), and what is begun first.
+"""Which tests run in the same process where several run them (`pytest -n 3`), and what is begun first.
 
 Tests of one file share its fixtures, so they stay together, as with `--dist loadscope`. Files that share something dear
 for a whole session, a cluster or a browser with a service, stay together as well. pytest-xdist has `--dist loadgroup`
@@ -24,6 +24,12 @@ LONG = (
     "the browser",
     "tests/docs/test_documents.py",
     "the Ray cluster",
+    "tests/torture/test_faults.py",
+    "tests/app/test_serving.py",
+    "tests/model_export/training/test_trainer.py",
+    "tests/model_export/evaluation/test_command.py",
+    "tests/model_export/exporting/test_export.py",
+    "tests/benchmarks/test_gpu.py",
 )
 """What takes longest, of all that has been measured; the others follow by the number of their tests."""
 

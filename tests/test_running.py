@@ -140,6 +140,23 @@ def test_programs_are_installed_where_that_needs_no_password(
     assert bool(apt) is installed
 
 
+def test_a_package_that_is_nowhere_does_not_keep_the_others_away(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    ran: list[list[str]] = []
+
+    def run(command: list[str], **_: object) -> SimpleNamespace:
+        ran.append(command)
+        return SimpleNamespace(returncode=int("here-only" in command))
+
+    monkeypatch.setattr(programs, "missing", lambda: ["here-only", "everywhere"])
+    monkeypatch.setattr(programs, "may_install", lambda: True)
+    monkeypatch.setattr(programs.subprocess, "run", run)
+    programs.main()
+    assert [command[-1] for command in ran[-2:]] == ["here-only", "everywhere"]
+    assert capfd.readouterr().err == "not installed: here-only\n"
+
+
 def test_endurance_counts_the_runs_that_passed(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
