@@ -7,6 +7,15 @@ from playwright.sync_api import expect
 
 from .conftest import Visitor, launched, wait_until
 
+SHOWN = """
+    window.shown = () => {
+        const look = new OffscreenCanvas(16, 16).getContext("2d");
+        look.drawImage(document.querySelector("#camera-video"), 0, 0, 16, 16);
+        return new Set(look.getImageData(0, 0, 16, 16).data).size;
+    };
+"""
+"""How many levels the camera's picture has: the film begins black, and is a face from then on."""
+
 
 @pytest.fixture
 def filming(player, program, service, photos, tmp_path):
@@ -30,7 +39,8 @@ def test_a_photograph_is_taken_and_the_camera_goes_off(filming):
     page.get_by_role("button", name="Camera").click()
     dialog = page.get_by_role("dialog", name="Camera")
     expect(dialog.get_by_role("button", name="Take the photograph")).to_be_focused()
-    wait_until(page, "document.querySelector('#camera-video').readyState >= HTMLMediaElement.HAVE_CURRENT_DATA")
+    page.evaluate(SHOWN)
+    wait_until(page, "shown() > 32")
     page.evaluate("window.tracks = document.querySelector('#camera-video').srcObject.getTracks()")
     page.keyboard.press("Enter")
     expect(dialog).to_be_hidden()
