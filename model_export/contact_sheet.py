@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,4 +27,5 @@ def save_contact_sheet(path: Path, faces: Sequence[Bytes], captions: Sequence[st
         sheet.paste(Image.fromarray(face), (left, top))
         draw.text((left + 2, top + height + 1), caption, fill="black")
     path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path)
+    # Photographs hardly repeat themselves: a search for longer repeats takes five times as long, for a file as large.
+    sheet.save(path, compress_type=zlib.Z_RLE)
