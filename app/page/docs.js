@@ -24,11 +24,25 @@ const plain = () => ({
   },
 });
 
+// Swagger UI would resolve the whole of an OpenAPI 3.1 description anew for each operation that is opened.
+const once = () => ({
+  afterLoad() {
+    const resolve = this.fn.resolveSubtree;
+    let whole;
+    this.fn.resolveSubtree = async (description, path, options) => {
+      whole ??= resolve(description, [], options);
+      const { spec, errors } = await whole;
+      return { spec: path.reduce((part, step) => part?.[step], spec) ?? null, errors };
+    };
+  },
+});
+
 SwaggerUIBundle({
-  plugins: [fresh, plain],
+  plugins: [fresh, plain, once],
   url: "openapi.json",
   dom_id: "#swagger-ui",
   deepLinking: true,
+  defaultModelsExpandDepth: 0, // The list of schemas is closed: each operation shows its own.
   displayRequestDuration: true,
   persistAuthorization: false,
 });
