@@ -120,3 +120,15 @@ def test_parameters_stand_once(open_service: str):
             query = {item["name"] for item in about.get("parameters", []) if item["in"] == "query"}
             form = about.get("requestBody", {}).get("content", {}).get("multipart/form-data", {}).get("schema", {})
             assert not query & set(form.get("properties", {})), path
+
+
+def test_the_schemas_are_closed_until_asked_for(page: Page, open_service: str):
+    schemas = httpx.get(f"{open_service}/openapi.json").json()["components"]["schemas"]
+    shown = page.locator("section.models article")
+    heading = page.locator("section.models > h4 button")
+    expect(heading).to_have_attribute("aria-expanded", "false")
+    assert shown.count() == 0
+    heading.click()
+    expect(shown).to_have_count(len(schemas))
+    heading.click()
+    expect(shown).to_have_count(0)
