@@ -23,7 +23,7 @@ SHORT = 150
 """Inputs that the fuzzer makes in a short run."""
 
 SIDE = 8000 if LONG else 2500
-"""Of the largest square that may be sent as a bomb; the default limit takes ten seconds of computing to reach."""
+"""Of the largest square that may be sent as a bomb; one at the default limit costs seconds of computing each time."""
 
 DOCUMENTED = {
     400: "not-an-image bad-request",
