@@ -20,18 +20,8 @@ BATCHES = (1, 2, 5, 16)
 """Sizes at which PyTorch and ONNX Runtime are compared."""
 
 
-def to_onnx(
-    module: nn.Module,
-    examples: dict[str, Tensor],
-    outputs: list[str],
-    path: Path,
-    trained: str | tuple[str, ...] = "",
-) -> None:
-    """Export with a free batch dimension; `trained` begins the names of the weights that are stored as float16.
-
-    Raises:
-        ValueError: the file is over 16 MiB.
-    """
+def to_onnx(module: nn.Module, examples: dict[str, Tensor], outputs: list[str]) -> onnx.ModelProto:
+    """A module as a graph with a free batch dimension."""
     batch = torch.export.Dim("n", min=1, max=4096)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
@@ -46,7 +36,27 @@ def to_onnx(
             verbose=False,
         )
     assert program is not None
-    save(program.model_proto, path, trained)
+    return program.model_proto
+
+
+def behind(recognizer: onnx.ModelProto, network: onnx.ModelProto) -> onnx.ModelProto:
+    """A network that takes faces and their embedding, joined to the recogniser, whose graph stays as it is.
+
+    Args:
+        recognizer: image -> embedding; see `recognizer_of_frames`.
+        network: image, embedding -> anything; changed in place.
+
+    Returns:
+        image -> what the network gives, embedding.
+    """
+    graph, first = network.graph, recognizer.graph
+    nodes = [*first.node, *graph.node]
+    del graph.node[:], graph.input[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(first.initializer)
+    graph.input.extend(first.input)
+    graph.output.extend(first.output)
+    return network
 
 
 def save(model: onnx.ModelProto, path: Path, trained: str | tuple[str, ...] = "") -> None:

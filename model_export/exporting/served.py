@@ -10,21 +10,32 @@ from model_export.networks.pretrained import FrozenRecognizer
 from model_export.pictures import normalised, to_bytes
 
 
+class OwnEncoder(nn.Module):
+    """The part of the encoder that was trained here: it is given the recogniser's embedding."""
+
+    def __init__(self, encoder: Encoder, reach: Reach | None = None) -> None:
+        super().__init__()
+        self.encoder, self.reach = encoder, reach
+
+    def forward(self, image: Tensor, embedding: Tensor) -> tuple[Tensor]:
+        """Faces uint8 [n, 128, 128, 3], embeddings [n, 192] of unit length -> means of identities float32 [n, 70]."""
+        identity, _ = self.encoder(normalised(image), embedding)
+        if self.reach is not None:
+            identity = self.reach(identity, embedding)
+        return (identity,)
+
+
 class ServedEncoder(nn.Module):
     """The encoder as it is served: bytes in, the mean of the identity out, and the recogniser's embedding."""
 
     def __init__(self, encoder: Encoder, recognizer: FrozenRecognizer, reach: Reach | None = None) -> None:
         super().__init__()
-        self.encoder, self.recognizer, self.reach = encoder, recognizer, reach
+        self.own, self.recognizer = OwnEncoder(encoder, reach), recognizer
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Faces uint8 [n, 128, 128, 3] -> identities float32 [n, 70], embeddings float32 [n, 192] of unit length."""
-        pixels = normalised(image)
-        embedding = self.recognizer(pixels)
-        identity, _ = self.encoder(pixels, embedding)
-        if self.reach is not None:
-            identity = self.reach(identity, embedding)
-        return identity, embedding
+        embedding = self.recognizer(normalised(image))
+        return (*self.own(image, embedding), embedding)
 
 
 class ServedDecoder(nn.Module):

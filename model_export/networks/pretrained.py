@@ -41,6 +41,7 @@ class FrozenRecognizer(nn.Module):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
+        self.path = path
         graph = onnx.load(path).graph
         constants = {item.name: torch.from_numpy(np.array(numpy_helper.to_array(item))) for item in graph.initializer}
         self._steps: list[tuple[str, list[str], str, dict[str, Any]]] = []

@@ -50,7 +50,7 @@ def words(face_set: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def write(networks: exporting.Networks, out: Path, inputs: exporting.Inputs) -> dict[str, float]:
     """Only as far as it shows that the networks draw; test_export.py has graphs, which take long to write."""
-    image, identity, control = (torch.from_numpy(make(2)) for make in inputs.by_name.values())
+    image, identity, control = inputs.examples("image", "identity", "control").values()
     ServedEncoder(networks.encoder, networks.recognizer).eval()(image)
     ServedDecoder(networks.decoder).eval()(identity, control)
     for name in ("encoder.onnx", "decoder.onnx"):
