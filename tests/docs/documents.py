@@ -41,7 +41,7 @@ SHORTER = {
     "model_export train prepared runs/mine": f"model_export train prepared runs/mine --max-images 16 --set {TINY}",
     "model_export export runs/mine exported --data prepared": "model_export export runs/mine exported",
     "model_export evaluate prepared exported evaluation": (
-        "model_export evaluate prepared exported evaluation --faces 13 --controls 4 --wide 13 --baseline-faces 2 "
+        "model_export evaluate prepared exported evaluation --faces 10 --controls 2 --wide 10 --baseline-faces 2 "
         "--reference 16 --sweep-faces 1 --random 6 --resamples 10 --steps 3"
     ),
 }
