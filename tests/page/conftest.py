@@ -162,7 +162,8 @@ class Visitor:
 @pytest.fixture
 def visitor(request: pytest.FixtureRequest, browser: Browser, service: str) -> Iterator[Visitor]:
     """A visitor with a desktop screen, or with what the test's parameter says (as `Browser.new_context` takes it)."""
-    options = {"viewport": {"width": 1280, "height": 900}} | getattr(request, "param", {})
+    # Who asks for less motion is spared what moves while the page waits, and a core the drawing of each step of it.
+    options = {"viewport": {"width": 1280, "height": 900}, "reduced_motion": "reduce"} | getattr(request, "param", {})
     context = browser.new_context(accept_downloads=True, **options)
     visitor = Visitor(context, service)
     yield visitor

@@ -21,6 +21,7 @@ def tab_to(page, locator, most=40):
     raise AssertionError(f"the Tab key does not reach {locator}")
 
 
+@pytest.mark.parametrize("visitor", [{"reduced_motion": "no-preference"}], indirect=True, ids=["moving"])
 def test_everything_can_be_done_with_the_keyboard(visitor, service):
     page = visitor.open()
     page.keyboard.press("Tab")
