@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 import psutil
 
+from tests.forked import Fork
 from tests.patience import PATIENCE, until
 from tests.ports import Port
 
@@ -45,11 +46,12 @@ class Server:
 
     Args:
         code: run in place of `python -m app`, to inject faults; it ends in a call of `app.__main__.main(["serve"])`.
+        fork: begun without a Python of its own, where neither signals nor several workers are looked at.
         stderr: where its log goes; a file of its own by default.
         settings: LOOKALIKE_ variables by lower-case name.
     """
 
-    def __init__(self, code: str = "", stderr: Path | None = None, **settings: object) -> None:
+    def __init__(self, code: str = "", stderr: Path | None = None, fork: bool = False, **settings: object) -> None:
         self._port = Port()
         # A connection for each request, as if each came from somebody else; no certificates, which take long to read.
         self._client = httpx.Client(
@@ -60,11 +62,17 @@ class Server:
             environment["LOOKALIKE_MODELS"] = os.environ["LOOKALIKE_MODELS"]
         settings = {"port": self.port, "device": "cpu", "batch_sizes": "1,2", "deadline": PATIENCE} | settings
         environment |= {f"LOOKALIKE_{name.upper()}": str(value) for name, value in settings.items()}
-        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - a pipe that nobody reads would stop the server
+        # A pipe that nobody reads would stop the server.
+        self._log = tempfile.NamedTemporaryFile("r")  # noqa: SIM115
+        log = str(stderr or self._log.name)
+        self.process: subprocess.Popen[bytes] | Fork
+        if fork:
+            self.process = Fork(environment, log)
+            return
         program = ["-c", code] if code else ["-m", "app", "serve"]
-        with open(stderr, "w") if stderr else contextlib.nullcontext(self._log) as log:
+        with open(log, "a") as file:
             self.process = subprocess.Popen(
-                [sys.executable, *program], env=environment, stderr=log, start_new_session=True
+                [sys.executable, *program], env=environment, stderr=file, start_new_session=True
             )
 
     @property
@@ -166,6 +174,7 @@ class Server:
         """End it and all its processes, at once."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.send_signal(signal.SIGKILL)  # a fork that has no session of its own yet
         self.process.wait()
         self._client.close()
         self._log.close()

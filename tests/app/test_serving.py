@@ -74,7 +74,7 @@ def test_for_a_client_that_left_nothing_more_is_computed(
 
 
 def test_it_stays_alive_and_attentive_under_load(serve: Callable[..., Server], photo: bytes) -> None:
-    server = serve().until_ready()
+    server = serve(fork=True).until_ready()
 
     async def load() -> float:
         """Median of the waits for a sign of life, as a share of what the load takes."""
@@ -98,7 +98,7 @@ def test_it_stays_alive_and_attentive_under_load(serve: Callable[..., Server], p
 
 
 def test_beyond_the_limit_of_open_requests_it_is_503(serve: Callable[..., Server], photo: bytes) -> None:
-    server = serve(max_requests=1).until_ready()
+    server = serve(fork=True, max_requests=1).until_ready()
     with server.connect() as connection:
         connection.sendall(
             b"POST /v1/variants HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: 9999\r\n\r\nabc"
@@ -112,7 +112,7 @@ def test_beyond_the_limit_of_open_requests_it_is_503(serve: Callable[..., Server
 
 
 def test_a_body_that_does_not_arrive_is_408(serve: Callable[..., Server]) -> None:
-    server = serve(deadline=0.5).until_ready()
+    server = serve(fork=True, deadline=0.5).until_ready()
     with server.connect() as connection:
         connection.sendall(
             b"POST /v1/variants HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: 9999\r\n\r\nabc"

@@ -31,7 +31,7 @@ expect.set_options(timeout=PATIENCE)
 @pytest.fixture(scope="session")
 def service() -> Iterator[str]:
     """The address of a service that runs in a process of its own."""
-    server = Server(threads=1)
+    server = Server(fork=True, threads=1)
     try:
         yield server.until_ready().address
     finally:

@@ -24,7 +24,7 @@ NOT_THERE = ("get_job", "get_job_result", "delete_job")
 @pytest.fixture(scope="module")
 def open_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A service with all that can be turned on, and a key for it."""
-    server = Server(threads=1, jobs=tmp_path_factory.mktemp("jobs"), keys=ENTRY)
+    server = Server(fork=True, threads=1, jobs=tmp_path_factory.mktemp("jobs"), keys=ENTRY)
     try:
         yield server.until_ready().address
     finally:

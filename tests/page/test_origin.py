@@ -137,7 +137,7 @@ def test_a_kind_that_the_browser_reads_is_looked_at_without_its_metadata(visitor
 def test_content_credentials_are_told(browser, photos, tmp_path):
     """Signed by somebody whom the service trusts; and changed since, which is said and no error."""
     chain = make_chain(tmp_path)
-    server = Server(threads=1, c2pa_certificates=chain.certificates, c2pa_key=chain.key)
+    server = Server(fork=True, threads=1, c2pa_certificates=chain.certificates, c2pa_key=chain.key)
     try:
         address = server.until_ready().address
         page = patient(browser.new_context()).new_page()

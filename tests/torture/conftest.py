@@ -54,6 +54,6 @@ def amount() -> Callable[[int, int], int]:
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
     """One that many tests share, and that none may stop."""
-    server = Server()
+    server = Server(fork=True)
     yield server.until_ready()
     server.stop()

@@ -197,7 +197,7 @@ def test_a_picture_that_breaks_a_network_takes_nobody_along(
 
 def test_a_full_disk_does_not_stop_the_service(serve: Callable[..., Server], record: Record) -> None:
     """It writes nothing but its log, and that may fail."""
-    server = serve(stderr=Path("/dev/full")).until_ready()
+    server = serve(fork=True, stderr=Path("/dev/full")).until_ready()
     for _ in range(5):
         assert server.post("/v1/variants?count=1", PHOTO).status_code == 200
     assert server.ready() == 200
@@ -296,7 +296,7 @@ def test_clients_that_leave_harm_nobody(
     serve: Callable[..., Server], amount: Callable[[int, int], int], record: Record
 ) -> None:
     # Room for all that is asked for, however late it is noticed that nobody waits for it.
-    server = serve(queue_images=4096, max_requests=4096).until_ready()
+    server = serve(fork=True, queue_images=4096, max_requests=4096).until_ready()
     length = b"Content-Length: %d\r\n\r\n" % len(PHOTO)
     stream = "/v1/variants?count=64"
 
@@ -323,7 +323,7 @@ def test_clients_that_leave_harm_nobody(
 
 
 def test_readiness_tells_that_every_place_is_taken(serve: Callable[..., Server]) -> None:
-    server = serve(max_requests=3).until_ready()
+    server = serve(fork=True, max_requests=3).until_ready()
     with contextlib.ExitStack() as stack:
         for _ in range(3):
             connection = stack.enter_context(server.connect())

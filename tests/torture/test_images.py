@@ -35,7 +35,7 @@ DOCUMENTED = {
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     """One that gives up on no picture because the machine is busy."""
-    server = Server(deadline=PATIENCE)
+    server = Server(fork=True, deadline=PATIENCE)
     yield server.until_ready()
     server.stop()
 
@@ -43,7 +43,7 @@ def server() -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def bounded() -> Iterator[Server]:
     """One that takes squares of `SIDE` and no larger."""
-    server = Server(deadline=PATIENCE, max_pixels=SIDE**2)
+    server = Server(fork=True, deadline=PATIENCE, max_pixels=SIDE**2)
     yield server.until_ready()
     server.stop()
 

@@ -160,7 +160,7 @@ def test_ten_times_too_much(
 
 
 def test_what_cannot_be_done_in_time_is_given_up_and_not_done_after_all(serve: Callable[..., Server]) -> None:
-    server = serve(queue_images=4096, max_requests=4096, deadline=1.5).until_ready()
+    server = serve(fork=True, queue_images=4096, max_requests=4096, deadline=1.5).until_ready()
     seen = asyncio.run(load(server, 2, 0, rate=60))
     server.until(lambda: server.metric("lookalike_queue_images") == 0, "nothing was queued")
     assert set(seen.statuses) <= {0, 200, 408, 504}

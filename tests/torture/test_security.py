@@ -39,7 +39,7 @@ OTHER, OTHER_LINE = make_key("other")
 @pytest.fixture(scope="module")
 def locked() -> Iterator[Server]:
     """A server for which a key is needed; another key may administer it."""
-    server = Server(keys=f"{LINE},{OTHER_LINE}", admin_keys="other", protect="metrics,docs")
+    server = Server(fork=True, keys=f"{LINE},{OTHER_LINE}", admin_keys="other", protect="metrics,docs")
     yield server.until_ready()
     server.stop()
 

@@ -97,7 +97,7 @@ def test_a_body_longer_than_announced_is_not_the_next_request(server: Server) ->
 def test_dawdlers_are_shown_out_and_the_others_served(
     serve: Callable[..., Server], amount: Callable[[int, int], int], record: Record
 ) -> None:
-    server = serve(deadline=4, queue_images=64).until_ready()
+    server = serve(fork=True, deadline=4, queue_images=64).until_ready()
     photo = ORIGINALS["jpeg"]
     count = amount(40, 200)
     descriptors = server.descriptors

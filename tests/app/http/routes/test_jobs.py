@@ -283,7 +283,7 @@ def test_a_killed_service_goes_on_where_it_was(
     """
     good = {name: photographs[name] for name in ("alice/1.jpg", "alice/2.jpg", "bob.png")} | {"a.jpg": b"no picture"}
     jobs = tmp_path / "jobs"
-    first = serve(jobs=jobs, **LIMITED).until_ready()
+    first = serve(fork=True, jobs=jobs, **LIMITED).until_ready()
     with httpx.Client(base_url=first.address, timeout=PATIENCE) as client:
         assert first.post("/v1/variants?count=56", b"no picture").status_code == 400
         where = post(client, good, {}, count=4, seed=7)
@@ -299,7 +299,7 @@ def test_a_killed_service_goes_on_where_it_was(
     assert {stat.S_IMODE(path.stat().st_mode) for path in everything(folder)} == {0o600}
     first.stop()
 
-    second = serve(jobs=jobs, threads=1, batch_sizes="1").until_ready()
+    second = serve(fork=True, jobs=jobs, threads=1, batch_sizes="1").until_ready()
     with httpx.Client(base_url=second.address, timeout=PATIENCE) as client:
         stopped = ended(client, where, {})
         whole = ended(client, post(client, good, {}, count=4, seed=7), {})
