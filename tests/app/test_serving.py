@@ -82,7 +82,7 @@ def test_it_stays_alive_and_attentive_under_load(serve: Callable[..., Server], p
         async with httpx.AsyncClient(base_url=server.address, timeout=PATIENCE) as client:
 
             async def ask() -> int:
-                return (await client.post("/v1/variants?count=24", files={"image": photo})).status_code
+                return (await client.post("/v1/variants?count=12", files={"image": photo})).status_code
 
             tasks = [asyncio.create_task(ask()) for _ in range(8)]
             waits = []
