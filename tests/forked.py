@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import subprocess
 import sys
 from collections.abc import Mapping
 
@@ -16,7 +15,7 @@ FORKS.set_forkserver_preload(["app.__main__", "app.main", "app.http.server"])
 
 
 class Fork:
-    """`python -m app serve` without the start of Python, to be met as a `subprocess.Popen` is.
+    """`python -m app serve` without the start of Python, met as a `subprocess.Popen` is where it is sent no signals.
 
     Args:
         environment: all of its variables.
@@ -33,16 +32,14 @@ class Fork:
         """Its exit status, where it has ended."""
         return self._process.exitcode
 
-    def wait(self, timeout: float | None = None) -> int:
+    def wait(self) -> int | None:
         """Its exit status, once it has ended."""
-        self._process.join(timeout)
-        if self._process.exitcode is None:
-            raise subprocess.TimeoutExpired("serve", timeout or 0)
+        self._process.join()
         return self._process.exitcode
 
-    def send_signal(self, number: int) -> None:
-        if self.poll() is None:
-            os.kill(self.pid, number)
+    def kill(self) -> None:
+        """End it at once, if it has not ended."""
+        self._process.kill()
 
 
 def _serve(environment: dict[str, str], stderr: str) -> None:

@@ -68,12 +68,10 @@ class Server:
         self.process: subprocess.Popen[bytes] | Fork
         if fork:
             self.process = Fork(environment, log)
-            return
-        program = ["-c", code] if code else ["-m", "app", "serve"]
-        with open(log, "a") as file:
-            self.process = subprocess.Popen(
-                [sys.executable, *program], env=environment, stderr=file, start_new_session=True
-            )
+        else:
+            program = [sys.executable, *(["-c", code] if code else ["-m", "app", "serve"])]
+            with open(log, "a") as file:
+                self.process = subprocess.Popen(program, env=environment, stderr=file, start_new_session=True)
 
     @property
     def port(self) -> int:
@@ -174,7 +172,7 @@ class Server:
         """End it and all its processes, at once."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.send_signal(signal.SIGKILL)  # a fork that has no session of its own yet
+        self.process.kill()  # a fork that has no session of its own yet
         self.process.wait()
         self._client.close()
         self._log.close()
