@@ -6,7 +6,8 @@
     │   ├── NoFace, FaceNotFound, FaceTooSmall, HeadTurned, UnlikeAFace
     │   └── Refused             an entry of a folder or an archive
     ├── CannotBeAsked           other parameters are needed
-    │   └── UnknownControl, NoCohort, ReferenceInvalid, TensorInvalid, BandEmpty, JobTooLarge, WebhookRefused
+    │   └── UnknownControl, UnknownSize, NoCohort, ReferenceInvalid, TensorInvalid, BandEmpty, JobTooLarge,
+    │       WebhookRefused
     ├── Unavailable             the same again, later, may do
     │   └── NotReady, Overloaded, DeadlineExceeded, ComputationFailed, JobsFull, TooManyJobs
     └── CannotStart             the operator has something to put right
@@ -66,6 +67,10 @@ class CannotBeAsked(LookalikeError):
 
 class UnknownControl(CannotBeAsked):
     """No control has this name."""
+
+
+class UnknownSize(CannotBeAsked):
+    """The model draws no pictures of this size."""
 
 
 class NoCohort(CannotBeAsked):

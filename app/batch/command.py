@@ -35,7 +35,8 @@ from app.core import formats
 from app.core.controls import numbered
 from app.core.images import Format
 from app.core.parameters import MAX_VARIANTS, VariantsParameters
-from app.errors import CannotRun, CannotStart, ModelsInvalid, UnknownControl
+from app.core.sizes import sized
+from app.errors import CannotRun, CannotStart, ModelsInvalid, UnknownControl, UnknownSize
 from app.runtime.manifest import parse_manifest
 from app.settings import Settings
 from app.telemetry import logs
@@ -84,6 +85,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     parser.add_argument("--format", choices=get_args(Format), default="jpeg", help="of the images (jpeg)")
     parser.add_argument("--quality", type=int, default=95, help="of JPEG and WebP, 1..100 (95)")
+    parser.add_argument("--size", type=int, help="side of the images in pixels (as they are drawn)")
     parser.add_argument(
         "--engine", choices=["local", "ray"], default="local", help="this machine, or a Ray cluster (local)"
     )
@@ -112,8 +114,12 @@ def augment(
     except ValidationError as error:
         ours = error.title == Settings.__name__
         return _refuse(*(settings.sentences(error) if ours else _sentences(error)))
-    except (ModelsInvalid, UnknownControl) as error:
-        return _refuse(f"--controls: {error}" if isinstance(error, UnknownControl) else str(error))
+    except UnknownControl as error:
+        return _refuse(f"--controls: {error}")
+    except UnknownSize as error:
+        return _refuse(f"--size: {error}")
+    except ModelsInvalid as error:
+        return _refuse(str(error))
     logs.configure("error")
     source = source.absolute()  # it may be read by a process that runs in another folder
     try:
@@ -143,13 +149,15 @@ def _job(seed: int, layout: Kind, labels: Labels, **options: Any) -> Job:
 
     Raises:
         ValidationError: an option or a setting cannot be.
-        ModelsInvalid, UnknownControl: there is no control of a name that was given.
+        ModelsInvalid: the models have no manifest that can be read.
+        UnknownControl, UnknownSize: they have no such control, or no such pictures.
     """
     chosen = Settings()
     given = {name: value for name, value in options.items() if value is not None}
     parameters = VariantsParameters.model_validate(given)
-    if parameters.controls is not None:
-        parameters = numbered(parameters, parse_manifest(chosen.models).control_names)
+    if parameters.controls is not None or parameters.size is not None:
+        manifest = parse_manifest(chosen.models)
+        parameters = numbered(sized(parameters, manifest.picture_sizes), manifest.control_names)
     return Job(chosen, parameters, seed, Layout(layout, labels, parameters.listed))
 
 

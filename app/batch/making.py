@@ -19,7 +19,7 @@ from app.batch.job import Job, Made, make, read, still_to_do
 from app.batch.jobs import Folder, Jobs, Record
 from app.batch.run import fill
 from app.core.service import Service
-from app.errors import CannotRun, JobsFull, NotReady, Overloaded, WebhookRefused
+from app.errors import CannotRun, JobsFull, NotReady, Overloaded, UnknownSize, WebhookRefused
 from app.keys import RateLimiter
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
@@ -80,7 +80,7 @@ class Maker:
             tally = await fill(job, engine, photographs, folder.output(record, self._jobs.settings), told)
             record.used, record.skipped, record.images = tally.used, tally.skipped, tally.images
             record.state = "done"
-        except (CannotRun, JobsFull) as error:
+        except (CannotRun, JobsFull, UnknownSize) as error:
             record.state, record.problem = "failed", str(error)
         except OSError:
             raise

@@ -105,6 +105,17 @@ class Computation:
             (embeddings[grey],) = await self.engine.judge.run(images[grey], deadline=self.deadline)
         return images, embeddings
 
+    async def with_detail(self, images: Bytes) -> Bytes:
+        """Images [n, s, s, 3] with the detail of twice the side [n, 2s, 2s, 3].
+
+        Raises:
+            DeadlineExceeded, ComputationFailed: they could not be drawn.
+        """
+        assert self.engine.detail  # noqa: S101 - else `sized` refuses to be asked
+        with self.stage("detail"):
+            (larger,) = await self.engine.detail.run(images, deadline=self.deadline)
+        return larger
+
     def answer_id(self, parameters: BaseModel, *photos: str) -> str:
         """32 hex digits that name an answer: a digest of everything that its bytes follow from."""
         manifest = self.engine.manifest

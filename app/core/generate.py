@@ -6,7 +6,7 @@ numbers in [-1, 1]. Control 0 is the most faithful redrawing, and the farther fr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,6 +43,7 @@ class Generator:
         decoder: which of the decoder's files.
         half: whether its convolutions compute in float16.
         sizes: of what the networks take and give, as the manifest has them.
+        detail: the detail stage's file, where there is one.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Generator:
         decoder: str = NETWORKS["decoder"],
         half: bool = False,
         sizes: Sizes = DEFAULT_SIZES,
+        detail: str | None = None,
     ) -> None:
         self._sizes = sizes
         scores = {side: recognizer_graph(models, side, sizes.crop) for side in {sizes.frame, sizes.image}}
@@ -70,6 +72,7 @@ class Generator:
         self.recognizer = recognizer(sizes.frame)
         same = sizes.image == sizes.frame
         self.judge = self.recognizer if same else recognizer(sizes.image)
+        self._detail = Network(models / detail, device, threads) if detail else None
         # ONNX Runtime computes a single row in another order. Rounded to int8 its last digits become levels of a pixel,
         # and what a face looks like must not depend on whether others were drawn with it.
         self._never_alone = decoder == NETWORKS["decoder_int8"]
@@ -87,6 +90,12 @@ class Generator:
         images, embeddings = self.decoder(identities, controls)
         return np.asarray(images[:count], np.uint8), np.asarray(embeddings[:count], np.float32)
 
+    @property
+    def detail(self) -> Callable[[Bytes], tuple[Bytes]] | None:
+        """Images [n, s, s, 3] uint8 -> the same with more detail [n, 2s, 2s, 3]; None where there is no such stage."""
+        network = self._detail
+        return None if network is None else lambda images: (np.asarray(network(images)[0], np.uint8),)
+
     def drawn_together(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
         """Of batch sizes those for `decode`: none of one row, where that costs as much as two."""
         return tuple(sorted({max(size, 2) for size in sizes})) if self._never_alone else sizes
@@ -94,7 +103,9 @@ class Generator:
     def warm(self, size: int) -> None:
         """Run every network once at a batch size, so that no request pays for it."""
         identities, _ = self.encode(np.zeros((size, self._sizes.frame, self._sizes.frame, 3), np.uint8))
-        self.decode(identities, np.zeros((size, CONTROL_SIZE), np.float32))
+        images, _ = self.decode(identities, np.zeros((size, CONTROL_SIZE), np.float32))
+        if self.detail:
+            self.detail(images)
 
 
 def sample_controls(seed: int, count: int, strength: float) -> Floats:

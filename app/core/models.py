@@ -6,6 +6,7 @@ An engine is used as a whole: a request that began with one finishes with it, ev
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -41,6 +42,7 @@ class Engine:
         decoder: batcher, identities [n, 70], controls [n, 10] -> images [n, s, s, 3], embeddings [n, 192].
         recognizer: batcher, faces [n, f, f, 3] -> embeddings [n, 192].
         judge: batcher, pictures [n, s, s, 3] as they are drawn -> embeddings [n, 192].
+        detail: batcher, pictures [n, s, s, 3] -> the same with more detail [n, 2s, 2s, 3]; None where there is none.
     """
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
@@ -67,7 +69,8 @@ class Engine:
             # Batches side by side, a thread each, get more of the cores than threads that share one batch. A lone
             # request would have its face encoded some ms sooner by two; under load they wait for each other.
             threads = settings.threads or max(1, cores() // settings.workers)
-            self.generator = Generator(models, settings.device, 1, NETWORKS[role], half, self.sizes)
+            detail = NETWORKS["detail"] if "detail" in self.manifest.files else None
+            self.generator = Generator(models, settings.device, 1, NETWORKS[role], half, self.sizes, detail)
             gpu = self.device == "cuda"
             sizes = settings.batch_sizes or (GPU_BATCHES if gpu else CPU_BATCHES)
             # A batch uses one core, or the whole GPU.
@@ -84,22 +87,17 @@ class Engine:
             raise ModelsInvalid(f"{models}: the networks cannot be run ({str(error).partition(chr(10))[0]})") from error
         if read_manifest(models) != self.manifest:
             raise ModelsInvalid(f"{models}: was changed while it was being loaded")
-        batcher = partial(
-            Batcher,
-            sizes=sizes,
-            pad=gpu,
-            executor=self._compute,
-            lanes=lanes,
-            observe=metrics.batch,
-            queued=metrics.queue,
-        )
-        self.encoder = batcher("encoder", self.generator.encode)
-        self.decoder = batcher("decoder", self.generator.decode, sizes=self.generator.drawn_together(sizes))
-        self.recognizer = batcher("recognizer", lambda faces: (self.generator.recognizer(faces),))
+        batcher = _batchers(sizes, gpu, self._compute, lanes, metrics)
+        generator = self.generator
+        self.encoder = batcher("encoder", generator.encode)
+        self.decoder = batcher("decoder", generator.decode, sizes=generator.drawn_together(sizes))
+        self.recognizer = batcher("recognizer", lambda faces: (generator.recognizer(faces),))
         self.judge = self.recognizer
-        if self.generator.judge is not self.generator.recognizer:
-            self.judge = batcher("judge", lambda faces: (self.generator.judge(faces),))
-        self._batchers = {self.encoder, self.decoder, self.recognizer, self.judge}
+        if generator.judge is not generator.recognizer:
+            self.judge = batcher("judge", lambda faces: (generator.judge(faces),))
+        self.detail = batcher("detail", generator.detail) if generator.detail else None
+        every = (self.encoder, self.decoder, self.recognizer, self.judge, self.detail)
+        self._batchers = {one for one in every if one}
         metrics.model(self.manifest.name, self.manifest.version, self.device)
 
     @property
@@ -211,6 +209,15 @@ def decoder_role(settings: Settings, manifest: Manifest) -> Literal["decoder", "
         return "decoder_int8"
     fast = settings.precision == "auto" and there and not cuda and multiplies_bytes()
     return "decoder_int8" if fast else "decoder"
+
+
+def _batchers(
+    sizes: tuple[int, ...], gpu: bool, executor: ThreadPoolExecutor, lanes: int, metrics: Metrics
+) -> Callable[..., Batcher]:
+    """What makes the batcher of a network, given its name and what runs it."""
+    return partial(
+        Batcher, sizes=sizes, pad=gpu, executor=executor, lanes=lanes, observe=metrics.batch, queued=metrics.queue
+    )
 
 
 def _check_contract(models: Path, manifest: Manifest) -> None:

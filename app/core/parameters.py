@@ -14,8 +14,10 @@ from pydantic import (
     Discriminator,
     Field,
     PlainValidator,
+    SerializerFunctionWrapHandler,
     Tag,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
@@ -134,6 +136,18 @@ class PictureParameters(_Parameters):
 
     quality: Whole = Field(95, ge=1, le=100)
     """Quality of JPEG and WebP; 100 makes WebP lossless; PNG always is."""
+
+    size: Whole | None = Field(None, ge=32, le=2048)
+    """Side of the images in pixels: one of `picture_sizes` in `/v1/model`, the first unless given. Those beyond it have
+    fine detail that a network of its own adds to the drawing; similarity is the drawing's."""
+
+    @model_serializer(mode="wrap")
+    def _without_what_was_not_asked(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Answers are named by their parameters: what is drawn as it was before there were sizes keeps its name."""
+        values: dict[str, Any] = dump(self)
+        if self.size is None:
+            values.pop("size", None)
+        return values
 
 
 class SamplingParameters(PictureParameters):

@@ -67,5 +67,7 @@ async def try_out(computation: Computation) -> None:
     await computation.in_thread(engine.detector.warm)
     frames = np.zeros((1, engine.sizes.frame, engine.sizes.frame, 3), np.uint8)
     identities, _ = await engine.encoder.run(frames, deadline=deadline)
-    await engine.decoder.run(identities, NEUTRAL, deadline=deadline)
+    images, _ = await engine.decoder.run(identities, NEUTRAL, deadline=deadline)
+    if engine.detail:
+        await engine.detail.run(images, deadline=deadline)
     await engine.recognizer.run(frames, deadline=deadline)

@@ -31,6 +31,7 @@ from app.core.parameters import (
 )
 from app.core.reference import Reference, read_reference
 from app.core.selftest import SelfTest, try_out
+from app.core.sizes import sized
 from app.core.subject import Subject, Subjects
 from app.core.subjects import find_subject, find_subjects, judged, redrawing
 from app.core.variants import Variants, planned, sampled, swept
@@ -148,7 +149,7 @@ class Service:
 
         Raises:
             NotAnImage, TooManyPixels, NoFace, FaceNotFound, FaceTooSmall, HeadTurned, UnlikeAFace: it will not do.
-            UnknownControl: a control is given by a name that the model does not know.
+            UnknownControl, UnknownSize: the model has no such control, or no such pictures.
             Overloaded, DeadlineExceeded, ComputationFailed: the service could not.
         """
         computation = self._begin()
@@ -168,7 +169,7 @@ class Service:
 
         Raises:
             ReferenceInvalid: what is given is none.
-            UnknownControl: a control is given by a name that the model does not know.
+            UnknownControl, UnknownSize: the model has no such control, or no such pictures.
             Overloaded, DeadlineExceeded, ComputationFailed: the service could not.
         """
         computation = self._begin()
@@ -188,6 +189,7 @@ class Service:
     async def sweep(self, photo: bytes, parameters: SweepParameters) -> AsyncIterator[Variants]:
         """Variants along one control, from -1 to 1."""
         computation = self._begin()
+        parameters = sized(parameters, computation.engine.manifest.picture_sizes)
         control = self.control_index(parameters.control)
         with self.gate.hold(parameters.steps):
             subject = await find_subject(computation, photo, parameters.face, parameters)

@@ -13,6 +13,7 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from app.core.band import BandSearch
+from app.core.colour import desaturated
 from app.core.computation import Computation
 from app.core.controls import numbered, places, vectors
 from app.core.faces import Bytes, Floats, similarity
@@ -21,6 +22,7 @@ from app.core.models import Engine
 from app.core.parameters import PictureParameters, SamplingParameters, SweepParameters
 from app.core.provenance import Provenance
 from app.core.reference import Reference
+from app.core.sizes import sized
 from app.core.subject import Subject
 from app.runtime.batching import Job
 
@@ -37,7 +39,7 @@ class Variant:
         control: the 10 numbers that made it.
         similarity: cosine of the recogniser to the source.
         in_band: whether that lies in the band asked for, else in the model's look-alike band.
-        pixels: [s, s, 3] uint8.
+        pixels: [s, s, 3] uint8, in the size asked for.
     """
 
     index: int
@@ -103,6 +105,7 @@ class Variants:
         made = 0
         async for controls, images, embeddings in self._drawn():
             similarities = similarity(embeddings, self._embedding)
+            images = await self._in_size(images)
             batch = [
                 Variant(made + i, control, score, self.band[0] <= score <= self.band[1], pixels)
                 for i, (control, score, pixels) in enumerate(zip(controls, similarities, images, strict=True))
@@ -177,6 +180,13 @@ class Variants:
         """Images as they will leave, and the embeddings of just these."""
         return await self.computation.as_photographed(images, embeddings, np.full(len(images), self.grey))
 
+    async def _in_size(self, images: Bytes) -> Bytes:
+        """Images in the size asked for; grey ones stay grey."""
+        if self._picture.size is None or not len(images):
+            return images
+        larger = await self.computation.with_detail(images)
+        return desaturated(larger) if self.grey else larger
+
     async def _searched(self, search: BandSearch) -> AsyncIterator[tuple[list[list[float]], Bytes, Floats]]:
         while not search.done:
             controls = search.propose()
@@ -214,10 +224,11 @@ def planned(computation: Computation, parameters: SamplingParameters) -> Plan:
 
     Raises:
         UnknownControl: one is given by a name that the model does not know.
+        UnknownSize: there are no pictures of the size that is asked for.
     """
     manifest = computation.engine.manifest
     lookalike = manifest.thresholds.lookalike_band
-    parameters = numbered(parameters, manifest.control_names)
+    parameters = numbered(sized(parameters, manifest.picture_sizes), manifest.control_names)
     if isinstance(parameters.controls, list):
         return Plan(parameters, vectors(parameters.controls, manifest.control_names), lookalike)
     seed = secrets.randbits(32) if parameters.seed is None else parameters.seed

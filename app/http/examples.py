@@ -194,6 +194,7 @@ DETAILS: dict[str, str] = {
     "face-not-found": "Face 3 was asked for; the last in this photograph is 1, the largest is 0.",
     "face-too-small": "The eyes are 9 pixels apart; at least 16 are needed. Send a larger or closer photograph.",
     "unknown-control": "There is no control 'hair'; there are age, skin tone, and eight more.",
+    "unknown-size": "There are no pictures of 512 pixels, only of 128 or 256.",
     "head-turned": "The head is turned to the side by about 71 degrees. Send a photograph that faces the camera.",
     "unlike-a-face": "What was found is unlike the photograph of an upright face.",
     "reference-invalid": "This is no reference, or not a whole one. Send it as it stood in the answer.",

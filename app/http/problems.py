@@ -58,6 +58,7 @@ EXCEPTIONS: dict[type[Exception], Kind] = {
     errors.HeadTurned: Kind(422, "head-turned", "The head is turned too far"),
     errors.UnlikeAFace: Kind(422, "unlike-a-face", "This is unlike the photograph of a face"),
     errors.UnknownControl: Kind(422, "unknown-control", "There is no such control"),
+    errors.UnknownSize: Kind(422, "unknown-size", "The model draws no pictures of this size"),
     errors.NoCohort: NO_COHORT,
     errors.ReferenceInvalid: Kind(422, "reference-invalid", "The reference cannot be used"),
     errors.TensorInvalid: BAD_REQUEST,

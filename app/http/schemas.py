@@ -257,7 +257,10 @@ class ModelAnswer(Answer):
     """Side in pixels of the face that the encoder sees."""
 
     image_size: int
-    """Side in pixels of every image that is drawn."""
+    """Side in pixels of every image as it is drawn."""
+
+    picture_sizes: list[int]
+    """Sides in pixels that images can be asked for in (`size`), as they are drawn first."""
 
     crop_size: int
     """Side in pixels of the square that the recogniser sees."""

@@ -53,6 +53,8 @@ SPARE_FILES = 64
 """Descriptors that are open besides connections: networks, logs, libraries."""
 TIMED = 8
 """Images that the speed is taken from."""
+FAR = 8.0
+"""Mean difference in levels of 255 from which on a larger picture, halved, is another one."""
 
 
 @dataclass
@@ -227,6 +229,16 @@ def _draw(report: Report, engine: Engine) -> None:
     report.show("provider", "decode and score", f"{seconds * 1000:.1f} ms an image")
     if not np.isfinite(embeddings).all() or images.reshape(TIMED, -1).std(axis=1).min() < 1:
         report.wrong.append(("The decoder draws nothing", "Train or export the models again"))
+    if engine.generator.detail is None:
+        return
+    start = time.perf_counter()
+    (larger,) = engine.generator.detail(images)
+    seconds = (time.perf_counter() - start) / TIMED
+    report.show("provider", "detail", f"{seconds * 1000:.1f} ms an image")
+    side = engine.sizes.image
+    halved = larger.reshape(TIMED, side, 2, side, 2, 3).astype(np.float32).mean((2, 4))
+    if np.abs(halved - images).mean() > FAR:
+        report.wrong.append(("The detail stage draws other faces than the decoder", "Train it again for this decoder"))
 
 
 def _limits(report: Report, chosen: Settings) -> None:

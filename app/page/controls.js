@@ -128,7 +128,7 @@ export class Controls {
       this.stale = false;
       const { subject, values } = this;
       try {
-        const answer = await (await askFor(subject, { controls: [values] })).json();
+        const answer = await (await askFor(this.model, subject, { controls: [values] })).json();
         if (this.subject !== subject) continue;
         this.#draw(answer.variants[0], values);
       } catch (error) {

@@ -137,13 +137,17 @@ export class Gallery {
 }
 
 /**
- * Ask for variants of the face at work. The photograph is not sent again: its reference is what they are measured against.
+ * Ask for variants of the face at work, in the largest size that there is. The photograph is not sent again: its reference
+ * is what they are measured against.
+ * @param {object} model the answer of /v1/model.
  * @param {{identity: number[], reference: ?string}} subject the face; a random one has no reference.
  * @param {object} parameters of /v1/render.
  * @param {object} options of `call`.
  */
-export const askFor = ({ identity, reference }, parameters, options = {}) =>
-  call("v1/render", { json: { identity, ...(reference && { reference }), ...parameters }, ...options });
+export const askFor = (model, { identity, reference }, parameters, options = {}) => {
+  const size = Math.max(...model.picture_sizes);
+  return call("v1/render", { json: { identity, ...(reference && { reference }), ...parameters, size }, ...options });
+};
 
 /** Against what similarities are measured, in words. */
 export function measuredAgainst({ reference, example }) {

@@ -51,7 +51,7 @@ export class Sweep {
     remember({ sweep: name, steps: parameters.steps === 9 ? null : parameters.steps });
     const controls = this.#controls(parameters);
     const ask = ({ made, ...options }) =>
-      askFor(subject, { controls: made ? made.variants.map(({ control }) => control) : controls }, options);
+      askFor(this.model, subject, { controls: made ? made.variants.map(({ control }) => control) : controls }, options);
     const caption = ({ control }) => {
       const value = written(control[parameters.control]);
       return { title: `${label} ${value}`, short: value };

@@ -16,6 +16,7 @@ export class Variants {
    * @param {(control: number[]) => void} use moves the sliders to a variant.
    */
   constructor(model, viewer, use) {
+    this.model = model;
     this.use = use;
     this.subject = null;
     this.gallery = new Gallery({
@@ -90,7 +91,7 @@ export class Variants {
     if (!this.subject || !byId("variants-form").reportValidity()) return;
     const { subject } = this;
     const parameters = this.#parameters();
-    const ask = ({ made, ...options }) => askFor(subject, made ? again(made, parameters) : parameters, options);
+    const ask = ({ made, ...options }) => askFor(this.model, subject, made ? again(made, parameters) : parameters, options);
     const caption = ({ index }) => ({ title: `Look-alike ${index + 1}` });
     const made = await this.gallery.make(parameters.count, ask, caption, { before: subject.before, use: this.use });
     if (made) this.#summarise(made, parameters, subject);

@@ -21,7 +21,7 @@ Rewritten = tuple[list[NodeProto], list[TensorProto]]
 """What a node became: nodes in its place, and initialisers that they need."""
 
 OPSET, IR_VERSION = 18, 10
-EMBEDDING, IMAGE = "embedding", "image"
+EMBEDDING, IMAGE, LARGER = "embedding", "image", "larger"
 LEAST_FACTOR = 1e-6
 FEW = 4
 """Channels of a convolution in int8 that gives a block of pixels at once."""

@@ -17,17 +17,20 @@ from app.errors import ModelsInvalid
 FILE = "manifest.json"
 CARD = "MODEL_CARD.md"
 
-Role = Literal["encoder", "decoder", "decoder_int8", "detector_near", "detector_far", "recognizer"]
+Role = Literal["encoder", "decoder", "decoder_int8", "detail", "detector_near", "detector_far", "recognizer"]
 
 NETWORKS: dict[Role, str] = {
     "encoder": "encoder.onnx",
     "decoder": "decoder.onnx",
     "decoder_int8": "decoder_int8.onnx",
+    "detail": "detail.onnx",
     "detector_near": "face_detector_back.onnx",
     "detector_far": "face_detector_full_range.onnx",
     "recognizer": "face_recognizer.onnx",
 }
-OPTIONAL: frozenset[Role] = frozenset({"decoder_int8"})
+DETAIL_SCALE = 2
+"""Sides of a picture that the detail stage has drawn, in sides of what it was given."""
+OPTIONAL: frozenset[Role] = frozenset({"decoder_int8", "detail"})
 
 
 class NetworkFile(BaseModel):
@@ -105,6 +108,12 @@ class Manifest(BaseModel):
     redrawing: Redrawing = Redrawing()
     metrics: dict[str, Any] = {}
     training: dict[str, Any] = {}
+
+    @property
+    def picture_sizes(self) -> list[int]:
+        """Sides in pixels that pictures can be asked for in: as they are drawn, and with the detail stage."""
+        larger = [DETAIL_SCALE * self.image_size] if "detail" in self.files else []
+        return [self.image_size, *larger]
 
     @property
     def control_names(self) -> list[str]:

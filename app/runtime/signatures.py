@@ -10,8 +10,8 @@ from pathlib import Path
 from onnx import ModelProto, ValueInfoProto
 
 from app.errors import ModelsInvalid
-from app.runtime.graphs import EMBEDDING, IMAGE, read
-from app.runtime.manifest import FILE, Manifest, Role
+from app.runtime.graphs import EMBEDDING, IMAGE, LARGER, read
+from app.runtime.manifest import DETAIL_SCALE, FILE, Manifest, Role
 
 Shapes = dict[str, list[int | str]]
 """Shapes of tensors by name, in order; the first dimension is the batch."""
@@ -54,6 +54,9 @@ def _by_the_sizes(role: Role, manifest: Manifest, found: tuple[Shapes, Shapes]) 
     if role in ("decoder", "decoder_int8"):
         side = manifest.image_size
         return identity | {"control": ["n", manifest.control_size]}, {IMAGE: ["n", side, side, 3]}
+    if role == "detail":
+        side, larger = manifest.image_size, DETAIL_SCALE * manifest.image_size
+        return {IMAGE: ["n", side, side, 3]}, {LARGER: ["n", larger, larger, 3]}
     if role == "recognizer":
         side = manifest.crop_size
         return {name: ["n", side, side, 3] for name in inputs}, {}

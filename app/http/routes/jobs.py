@@ -18,6 +18,7 @@ from app.batch import jobs as batch
 from app.batch import webhooks
 from app.core.controls import numbered
 from app.core.parameters import VariantsParameters
+from app.core.sizes import sized
 from app.errors import JobTooLarge
 from app.http import schemas
 from app.http.access import caller
@@ -37,6 +38,7 @@ from app.http.problems import (
     refuse,
 )
 from app.http.spool import SentFile, read_file, read_form
+from app.runtime.manifest import Manifest
 
 ARCHIVES = (ZIP, TAR, "application/gzip", "application/x-gzip", "application/octet-stream")
 """Media types of bodies that are an archive themselves; which one is seen from its bytes."""
@@ -96,10 +98,10 @@ async def create_job(request: Request, service: Service, jobs: Jobs, worker: Wor
     with jobs.begun() as folder:
         sent = folder.path / "sent"
         sent.mkdir(mode=0o700)
-        names = service.engine.manifest.control_names
-        _asked(list(request.query_params.multi_items()), names)  # before gigabytes are read in vain
+        model = service.engine.manifest
+        _asked(list(request.query_params.multi_items()), model)  # before gigabytes are read in vain
         files, pairs = await _received(request, sent, room, jobs.settings.jobs_photographs)
-        parameters = _asked(pairs, names)
+        parameters = _asked(pairs, model)
         if parameters.webhook is not None:
             webhooks.allowed(parameters.webhook, jobs.settings)
         record = _record(request, folder.id, owner, parameters)
@@ -217,9 +219,10 @@ async def _within(body: AsyncIterator[bytes], room: int) -> AsyncIterator[bytes]
         yield chunk
 
 
-def _asked(pairs: list[tuple[str, str]], names: list[str]) -> batch.JobParameters:
+def _asked(pairs: list[tuple[str, str]], model: Manifest) -> batch.JobParameters:
     """The parameters, with numbers for the names of controls: the job keeps to them, whatever model comes next."""
-    return numbered(parse(batch.JobParameters, Upload({}, once(pairs))), names)
+    parameters = sized(parse(batch.JobParameters, Upload({}, once(pairs))), model.picture_sizes)
+    return numbered(parameters, model.control_names)
 
 
 def _sorted(files: list[SentFile]) -> batch.Sent:

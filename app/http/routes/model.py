@@ -28,6 +28,7 @@ async def get_model(request: Request, service: Service) -> Response:
     manifest = engine.manifest
     content = schemas.ModelAnswer(
         **manifest.model_dump(include={*schemas.ModelName.model_fields, "created", *SIZES, "metrics", "training"}),
+        picture_sizes=manifest.picture_sizes,
         device=engine.device,
         precision=engine.precision,
         controls=[

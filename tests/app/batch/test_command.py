@@ -22,6 +22,7 @@ from app.batch.job import seed_of
 from app.runtime.manifest import read_manifest
 from app.settings import Settings
 from tests.app.batch.folders import OPTIONS, ROOT, fill, lines, run, tree
+from tests.detail import with_detail
 
 
 def test_a_folder(folder: Path, tmp_path: Path, photographs: dict[str, bytes], capsys: pytest.CaptureFixture[str]):
@@ -96,6 +97,24 @@ def test_controls_by_number_and_by_name(folder: Path, tmp_path: Path, capsys: py
     assert "--face" in capsys.readouterr().err
     assert run(folder, tmp_path / "second", "--face", "1") == 1
     assert {row["problem"] for row in lines(tmp_path / "second/skipped.jsonl")} == {"face-not-found"}
+
+
+def test_larger_images(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("LOOKALIKE_MODELS", str(with_detail(tmp_path / "models")))
+    one = fill(tmp_path / "one", {"c.jpg": (folder / "c.jpg").read_bytes()})
+    assert run(one, tmp_path / "out", "--size", "256") == 0
+    assert run(one, tmp_path / "small", "--size", "128") == 0
+    made, small = (lines(tmp_path / name / "manifest.jsonl") for name in ("out", "small"))
+    assert [row["similarity"] for row in made] == [row["similarity"] for row in small]
+    assert {Image.open(tmp_path / "out" / row["file"]).size for row in made} == {(256, 256)}
+    assert {Image.open(tmp_path / "small" / row["file"]).size for row in small} == {(128, 128)}
+    assert run(one, tmp_path / "small") == 0, "128 is what a run without the option has"
+    assert run(one, tmp_path / "out") == 2, "another run lies there"
+    capsys.readouterr()
+    assert run(one, tmp_path / "new", "--size", "200") == 2
+    assert "--size: There are no pictures of 200 pixels, only of 128 or 256." in capsys.readouterr().err
 
 
 def test_a_program_can_read_what_came_of_it(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

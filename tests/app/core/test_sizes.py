@@ -2,104 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 from fastapi.testclient import TestClient
-from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from app.core.models import Engine
 from app.errors import ModelsInvalid
-from app.runtime.manifest import NETWORKS
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
-
-SHIPPED = Path(__file__).parents[3] / "app" / "models"
-DETECTORS = ("detector_near", "detector_far")
-FLOAT, BYTES = TensorProto.FLOAT, TensorProto.UINT8
-
-
-def network(path: Path, nodes: list[onnx.NodeProto], inputs: dict, outputs: dict, **stored: np.ndarray) -> None:
-    """Write a network; inputs and outputs are name -> (type, shape without the batch)."""
-    values = [
-        [helper.make_tensor_value_info(name, kind, ["n", *shape]) for name, (kind, shape) in tensors.items()]
-        for tensors in (inputs, outputs)
-    ]
-    weights = [numpy_helper.from_array(value, name) for name, value in stored.items()]
-    graph = helper.make_graph(nodes, "tiny", *values, weights)
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
-
-
-def encoder(path: Path, side: int) -> None:
-    """Mean colour to identity."""
-    nodes = [
-        helper.make_node("Cast", ["image"], ["levels"], to=FLOAT),
-        helper.make_node("ReduceMean", ["levels", "plane"], ["mean"], keepdims=0),
-        helper.make_node("MatMul", ["mean", "weights"], ["identity"]),
-    ]
-    weights = np.random.default_rng(0).normal(size=(3, 70)).astype(np.float32) / 255
-    taken, given = {"image": (BYTES, [side, side, 3])}, {"identity": (FLOAT, [70])}
-    network(path, nodes, taken, given, plane=np.array([1, 2]), weights=weights)
-
-
-def decoder(path: Path, side: int) -> None:
-    """A ramp from left to right, in a colour that follows from identity and control."""
-    nodes = [
-        helper.make_node("Concat", ["identity", "control"], ["both"], axis=1),
-        helper.make_node("MatMul", ["both", "weights"], ["mixed"]),
-        helper.make_node("Sigmoid", ["mixed"], ["colour"]),
-        helper.make_node("Unsqueeze", ["colour", "plane"], ["dot"]),
-        helper.make_node("Mul", ["dot", "ramp"], ["levels"]),
-        helper.make_node("Cast", ["levels"], ["image"], to=BYTES),
-    ]
-    weights = np.random.default_rng(1).normal(size=(80, 3)).astype(np.float32)
-    ramp = np.broadcast_to(np.linspace(60, 255, side, dtype=np.float32)[:, None], (1, side, side, 1)).copy()
-    taken = {"identity": (FLOAT, [70]), "control": (FLOAT, [10])}
-    given = {"image": (BYTES, [side, side, 3])}
-    network(path, nodes, taken, given, plane=np.array([1, 2]), weights=weights, ramp=ramp)
-
-
-def recognizer(path: Path, side: int) -> None:
-    """Mean colour to embedding."""
-    nodes = [
-        helper.make_node("ReduceMean", ["pixels", "plane"], ["mean"], keepdims=0),
-        helper.make_node("MatMul", ["mean", "weights"], ["vectors"]),
-    ]
-    weights = np.random.default_rng(2).normal(size=(3, 192)).astype(np.float32)
-    taken, given = {"pixels": (FLOAT, [side, side, 3])}, {"vectors": (FLOAT, [192])}
-    network(path, nodes, taken, given, plane=np.array([1, 2]), weights=weights)
-
-
-@pytest.fixture
-def tiny(tmp_path: Path) -> Callable[..., Path]:
-    """A model directory with tiny networks of any sizes, and the detectors that are shipped."""
-
-    def make(frame: int, image: int, crop: int, **said: object) -> Path:
-        folder = tmp_path / f"{frame}-{image}-{crop}"
-        folder.mkdir()
-        encoder(folder / NETWORKS["encoder"], frame)
-        decoder(folder / NETWORKS["decoder"], image)
-        recognizer(folder / NETWORKS["recognizer"], crop)
-        for role in DETECTORS:
-            (folder / NETWORKS[role]).write_bytes((SHIPPED / NETWORKS[role]).read_bytes())
-        manifest = json.loads((SHIPPED / "manifest.json").read_text())
-        del manifest["files"]["decoder_int8"]
-        for role, entry in manifest["files"].items():
-            entry["sha256"] = hashlib.sha256((folder / entry["file"]).read_bytes()).hexdigest()
-            if role not in DETECTORS:
-                del entry["inputs"], entry["outputs"]
-        sizes = {"frame_size": frame, "image_size": image, "crop_size": crop}
-        (folder / "manifest.json").write_text(json.dumps(manifest | {"name": "tiny"} | sizes | said))
-        return folder
-
-    return make
 
 
 @pytest.mark.parametrize(("frame", "image", "crop"), [(128, 192, 112), (96, 160, 64)])

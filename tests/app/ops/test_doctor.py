@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import resource
 import shutil
@@ -10,13 +11,17 @@ import sys
 from importlib.metadata import PathDistribution
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 
 from app.__main__ import main
 from app.keys import make_key
 from app.ops import doctor
 from app.runtime.manifest import NETWORKS
 from app.settings import PACKAGE
+from tests.detail import with_detail
 
 
 @pytest.fixture(autouse=True)
@@ -27,8 +32,8 @@ def _small(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.fixture
 def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the shipped models, in force."""
-    folder = shutil.copytree(PACKAGE / "models", tmp_path / "models")
+    """A copy of the shipped models with every network that there can be, in force."""
+    folder = with_detail(tmp_path / "models")
     monkeypatch.setenv("LOOKALIKE_MODELS", str(folder))
     return folder
 
@@ -96,6 +101,18 @@ def test_networks_of_something_else(models: Path, monkeypatch: pytest.MonkeyPatc
     files["decoder"]["sha256"] = files["encoder"]["sha256"]
     change(models, files=files)
     assert "decoder.onnx: its inputs are" in wrong()
+
+
+def test_a_detail_stage_that_draws_something_else(models: Path):
+    path = models / NETWORKS["detail"]
+    stage = onnx.load(path)
+    (red,) = (item for item in stage.graph.initializer if item.name == "red")
+    red.CopyFrom(numpy_helper.from_array(np.array([90, 0, 0], np.float32), red.name))
+    onnx.save(stage, path)
+    files = json.loads((models / "manifest.json").read_text())["files"]
+    files["detail"]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    change(models, files=files)
+    assert "The detail stage draws other faces" in wrong()
 
 
 def test_a_model_without_figures_is_worth_knowing(models: Path):
