@@ -1,4 +1,4 @@
-"""The command line: `python -m model_export prepare | train | evaluate | export | showcase | retrain`."""
+"""The command line: `python -m model_export prepare | train | evaluate | export | detail | showcase | retrain`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ COMMANDS = {
     "train": "prepared faces -> weights",
     "evaluate": "weights -> figures and sheets on held-out faces",
     "export": "weights -> ONNX files and their manifest",
+    "detail": "photographs and ONNX files -> one more of these, which draws faces at twice their side",
     "showcase": "ONNX files -> the faces that the page and the README show",
     "retrain": "photographs -> a model to be served: all of the above in turn",
 }
@@ -21,6 +22,7 @@ MODULES = {
     "train": "training.command",
     "evaluate": "evaluation.command",
     "export": "exporting.command",
+    "detail": "detail.command",
     "showcase": "exporting.showcase",
     "retrain": "retrain",
 }

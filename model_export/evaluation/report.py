@@ -105,18 +105,18 @@ def tables(evaluation: dict[str, Any]) -> str:
 
 def _headlines(metrics: dict[str, Any]) -> str:
     rows = [
-        (text, written(entry, style), _aim(entry, style), _met(entry))
+        (text, written(entry, style), _aim(entry, style), reached(entry))
         for path, text, style in HEADLINES
         if (entry := find(metrics, path)) is not None
     ]
-    return _table(("metric", "value", "aim", "reached"), rows)
+    return table(("metric", "value", "aim", "reached"), rows)
 
 
 def _thresholds(calibration: dict[str, Any]) -> str:
     median = calibration["genuine_median"]
     rows = [(name, written(entry)) for name, entry in calibration["recognizer"].items()]
     rows.append(("genuine median", f"{median['value']:.2f} ({median['quoted_from']})"))
-    return _table(("threshold", "cosine"), rows)
+    return table(("threshold", "cosine"), rows)
 
 
 def _beside_baselines(metrics: dict[str, Any]) -> str:
@@ -125,7 +125,7 @@ def _beside_baselines(metrics: dict[str, Any]) -> str:
         for key, text, style in BASELINES
         if (entries := _beside(metrics, key))[0] is not None
     ]
-    return _table(("metric", "this model", "latent jitter", "pixel morph"), rows)
+    return table(("metric", "this model", "latent jitter", "pixel morph"), rows)
 
 
 def _controls(controls: list[dict[str, str]], recovered: list[dict[str, Any]]) -> str:
@@ -133,7 +133,7 @@ def _controls(controls: list[dict[str, str]], recovered: list[dict[str, Any]]) -
         (str(number), control["name"], control["effect"], written(entry))
         for number, (control, entry) in enumerate(zip(controls, recovered, strict=True), 1)
     ]
-    return _table(("control", "name", "effect", "R²"), rows)
+    return table(("control", "name", "effect", "R²"), rows)
 
 
 def _groups(groups: dict[str, dict[str, Any]]) -> str:
@@ -150,7 +150,7 @@ def _groups(groups: dict[str, dict[str, Any]]) -> str:
         for name, row in groups.items()
     ]
     head = ("group", "faces", "in band", "reconstruction above threshold", "similarity", "PSNR, dB", "diversity")
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _kinds(kinds: dict[str, dict[str, Any]]) -> str:
@@ -166,7 +166,7 @@ def _kinds(kinds: dict[str, dict[str, Any]]) -> str:
         for name, row in kinds.items()
     ]
     head = ("kind", "faces", "taken for the person", "the same by the independent recogniser", "similarity", "PSNR, dB")
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _profiles(found: dict[str, Any]) -> str:
@@ -181,18 +181,18 @@ def _profiles(found: dict[str, Any]) -> str:
     return text
 
 
-def write(path: Path, text: str) -> None:
+def write(path: Path, text: str, begin: str = BEGIN, end: str = END) -> None:
     """Put the tables between the markers of a card.
 
     Raises:
         ValueError: the card lacks the markers.
     """
     document = path.read_text(encoding="utf-8")
-    before, found, rest = document.partition(BEGIN)
-    _, closed, after = rest.partition(END)
+    before, found, rest = document.partition(begin)
+    _, closed, after = rest.partition(end)
     if not (found and closed):
-        raise ValueError(f"{path}: lacks the lines {BEGIN} and {END}")
-    path.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}", encoding="utf-8")
+        raise ValueError(f"{path}: lacks the lines {begin} and {end}")
+    path.write_text(f"{before}{begin}\n\n{text}\n{end}{after}", encoding="utf-8")
 
 
 def find(metrics: dict[str, Any], path: str) -> dict[str, Any] | None:
@@ -226,7 +226,8 @@ def _aim(entry: dict[str, Any], style: str) -> str:
     return aim
 
 
-def _met(entry: dict[str, Any]) -> str:
+def reached(entry: dict[str, Any]) -> str:
+    """Whether a figure met its aim, where it has one."""
     met = entry.get("met")
     return "" if met is None else "yes" if met else "**no**"
 
@@ -239,6 +240,7 @@ def _beside(metrics: dict[str, Any], key: str) -> list[dict[str, Any] | None]:
     return [own, *(find(metrics, f"baselines.{name}.{key}") for name in ("latent_jitter", "pixel_morph"))]
 
 
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    """A table in Markdown."""
     lines = [head, tuple("---" for _ in head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,8 +1,10 @@
-"""The pictures that show a model: the page's example faces, the sheet at the head of the README, and what controls do.
+"""The pictures that show a model: the page's example faces, the sheet at the head of the README, what controls do, and
+what the detail stage adds.
 
     python -m model_export showcase app/models --page app/page
     python -m model_export showcase app/models --photograph portrait.jpg --sheet docs/look-alikes.webp
     python -m model_export showcase app/models --controls docs/controls.webp
+    python -m model_export showcase app/models --detail docs/detail.webp
 
 The examples are drawn from identities that belong to nobody, so nobody's rights are in them. The same model draws the
 same pictures again; new weights want new ones, and a test says so.
@@ -18,11 +20,11 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from app.core.faces import Bytes, Detector, Face, Floats, align
-from app.core.generate import CONTROL_SIZE, IDENTITY_SIZE, Generator, Sizes, sample_controls
+from app.core.generate import CONTROL_SIZE, IDENTITY_SIZE, Generator, Sizes, sample_controls, uniform_controls
 from app.core.images import contact_sheet, read_photo, write_image
 from app.core.origin import Origin
 from app.core.provenance import Provenance
-from app.runtime.manifest import Control, parse_manifest
+from app.runtime.manifest import NETWORKS, Control, parse_manifest
 from app.settings import Settings
 
 EXAMPLES = 6
@@ -38,6 +40,8 @@ AROUND = 2.3
 GAP = 16
 QUALITY = 82
 EXAMPLE = "example-{}.webp"
+PAIRS, PAIRS_IN_A_ROW = 24, 4
+"""Of the sheet of the detail stage."""
 MARGIN, LETTERS = 210, 20
 """Of the sheet of controls: pixels for the words at the left, and the height of letters."""
 
@@ -51,18 +55,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--controls", type=Path, help="where to write the sheet of what each control does to the examples"
     )
+    parser.add_argument(
+        "--detail", type=Path, help="where to write pairs of faces: plainly enlarged, and with the detail stage"
+    )
     parser.add_argument("--seed", type=int, default=1, help="of the look-alikes on the sheet")
 
 
 def run(args: argparse.Namespace) -> int:
     """Draw what was asked for; returns the exit status."""
-    if not args.page and not args.sheet and not args.controls:
-        raise SystemExit("showcase: say --page FOLDER, --controls FILE, or --photograph FILE --sheet FILE")
+    if not (args.page or args.sheet or args.controls or args.detail):
+        raise SystemExit(
+            "showcase: say --page FOLDER, --controls FILE, --detail FILE, or --photograph FILE --sheet FILE"
+        )
     if bool(args.sheet) != bool(args.photograph):
         raise SystemExit("showcase: --sheet and --photograph go together")
     manifest = parse_manifest(args.models)
     sizes = Sizes(manifest.frame_size, manifest.image_size, manifest.crop_size)
-    generator = Generator(args.models, "cpu", sizes=sizes)
+    stage = NETWORKS["detail"] if "detail" in manifest.files else None
+    if args.detail and not stage:
+        raise SystemExit(f"showcase: {args.models} has no detail stage; see `python -m model_export detail`")
+    generator = Generator(args.models, "cpu", sizes=sizes, detail=stage)
     detector = Detector(args.models, "cpu")
     if args.page or args.controls:
         examples, identities = example_faces(generator, detector)
@@ -77,6 +89,10 @@ def run(args: argparse.Namespace) -> int:
         marked = np.stack(list(Origin(Settings()).marked(list(moved.reshape(-1, *moved.shape[2:])), provenance)))
         sheet = controls_sheet(marked.reshape(moved.shape), manifest.controls)
         args.controls.write_bytes(write_image(sheet, "webp", QUALITY, provenance))
+    if args.detail:
+        provenance = Provenance(manifest.name, manifest.version, "detail")
+        sheet = contact_sheet(list(Origin(Settings()).marked(pairs(generator), provenance)), 2 * PAIRS_IN_A_ROW)
+        args.detail.write_bytes(write_image(sheet, "webp", QUALITY, provenance))
     if args.sheet:
         low, high = manifest.thresholds.lookalike_band
         photograph = read_photo(args.photograph.read_bytes(), 64_000_000).image
@@ -115,6 +131,23 @@ def both_ends(generator: Generator, identities: Floats) -> Bytes:
     ends = np.tile([-1.0, 1.0], len(identities)).astype(np.float32)
     directions = np.eye(CONTROL_SIZE, dtype=np.float32)
     return np.stack([generator.decode(each, ends[:, None] * direction)[0] for direction in directions])
+
+
+def pairs(generator: Generator, seed: int = 2) -> list[Bytes]:
+    """Variants of people who do not exist, each plainly enlarged and then with the detail stage, [2s, 2s, 3]."""
+    assert generator.detail
+    random = np.random.default_rng(seed)
+    identities = TYPICAL * random.standard_normal((PAIRS, IDENTITY_SIZE), np.float32)
+    controls = uniform_controls(random, PAIRS)
+    found: list[Bytes] = []
+    for start in range(0, PAIRS, 8):
+        some = slice(start, start + 8)
+        small, _ = generator.decode(identities[some], controls[some])
+        (large,) = generator.detail(small)
+        side = large.shape[1]
+        for before, after in zip(small, large, strict=True):
+            found += [np.asarray(Image.fromarray(before).resize((side, side), Image.Resampling.BICUBIC)), after]
+    return found
 
 
 def controls_sheet(moved: Bytes, controls: Sequence[Control]) -> Bytes:

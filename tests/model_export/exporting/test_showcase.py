@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from model_export.exporting.showcase import (
     example_faces,
     farthest,
 )
+from tests.detail import with_detail
 
 MODELS = Settings().models
 PAGE = MODELS.parent / "page"
@@ -98,6 +100,25 @@ def test_a_sheet_shows_the_photograph_and_twelve_of_its_look_alikes(portrait: Im
 def test_a_command_that_asks_for_nothing_is_told_what_to_say(words: list[str], why: str) -> None:
     with pytest.raises(SystemExit, match=why):
         main(["showcase", str(MODELS), *words])
+
+
+def test_pairs_show_what_the_detail_stage_adds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model_export.exporting.showcase.PAIRS", 4)
+    sheet, models = tmp_path / "detail.webp", with_detail(tmp_path / "models")
+    assert main(["showcase", str(models), "--detail", str(sheet)]) == 0
+    picture = np.asarray(Image.open(sheet).convert("RGB"), float)
+    assert picture.shape == (256, 8 * 256, 3)
+    plain, detailed = picture[:, :256], picture[:, 256:512]
+    assert 2 < (detailed - plain).mean((0, 1))[0] < 8, "the stage adds red"
+
+
+def test_without_a_detail_stage_there_are_no_pairs(tmp_path: Path) -> None:
+    models = with_detail(tmp_path / "models")
+    manifest = json.loads((models / "manifest.json").read_text())
+    del manifest["files"]["detail"]
+    (models / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(SystemExit, match="has no detail stage"):
+        main(["showcase", str(models), "--detail", str(tmp_path / "x.webp")])
 
 
 def test_a_photograph_without_a_face_is_refused(tmp_path: Path) -> None:

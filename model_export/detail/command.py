@@ -1,0 +1,147 @@
+"""`detail`: trains the stage that draws a face at twice its side, for a model whose decoder is there already."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from app.core.faces import Bytes
+from model_export.detail.config import DetailConfig
+from model_export.detail.export import add_to_manifest, write_detail
+from model_export.detail.material import LEAST_EYES, Material, Wanted, gather
+from model_export.detail.measure import Enlarge, measure
+from model_export.detail.report import write_card
+from model_export.detail.sheet import write_sheet
+from model_export.detail.trainer import DetailTrainer
+from model_export.networks.detail import DetailStage
+from model_export.pictures import to_bytes, to_tensor
+from model_export.preparing.dataset import Split
+from model_export.preparing.pictures import SourceError
+from model_export.preparing.sources import read_sources
+from model_export.training.command import choose_device, until_terminated
+from model_export.training.loop import LINE_SECONDS, Every, Losses, RunFolder
+
+SHOWN = 24
+"""Held-out faces on the sheet."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `detail`."""
+    parser.add_argument("source", type=Path, help="the photographs, or the list of them, that `prepare` was given")
+    parser.add_argument("data", type=Path, help="the folder that `prepare` wrote")
+    parser.add_argument("folder", type=Path, help="folder of the run; a run that is there already goes on")
+    parser.add_argument("--models", type=Path, default=Path("app/models"), help="the model that draws")
+    parser.add_argument("--out", type=Path, help="model folder to write the detail stage to at the end (MODELS)")
+    parser.add_argument("--steps", type=int, default=DetailConfig().steps, help="steps of the training")
+    parser.add_argument("--faces", type=int, default=3000, help="most photographs, and most faces that are drawn")
+    parser.add_argument(
+        "--least-eyes", type=float, default=LEAST_EYES, help="least distance of the eyes in a photograph, in pixels"
+    )
+    parser.add_argument(
+        "--only", nargs="+", default=(), metavar="NAME", help="sources with real detail; others are drawn alone"
+    )
+    parser.add_argument("--card", type=Path, help="MODEL_CARD.md whose table of the detail stage is to be written")
+    parser.add_argument("--max-seconds", type=float, default=math.inf, help="stop after this time, checkpoint written")
+    parser.add_argument("--look-every", type=float, default=300, help="seconds between sample sheets")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train, measure and write; returns 0, 2 where the photographs cannot be used, or 143 if SIGTERM stopped it."""
+    deadline = time.monotonic() + arguments.max_seconds
+    folder = RunFolder(arguments.folder)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    try:
+        training, held_out = (_material(arguments, split) for split in ("train", "test"))
+    except (SourceError, ValueError, FileNotFoundError) as error:
+        print(f"detail: {error}", file=sys.stderr)
+        return 2
+    config = _settings(folder, arguments.steps)
+    trainer = DetailTrainer(config, training, choose_device(arguments.device))
+    if folder.checkpoint.exists():
+        trainer.load(folder.checkpoint)
+    with until_terminated() as told_to_stop:
+        _train(trainer, held_out, folder, lambda: told_to_stop.is_set() or time.monotonic() > deadline, arguments)
+    if told_to_stop.is_set():
+        return 128 + signal.SIGTERM
+    if trainer.steps < config.steps:
+        print(f"detail: {trainer.steps} of {config.steps} steps; the same command goes on from here")
+        return 0
+    out = arguments.out or arguments.models
+    stage = trainer.averaged.cpu().eval()
+    parity = write_detail(stage, out)
+    facts = measure(held_out, training, arguments.models, enlarger(stage))
+    add_to_manifest(out, facts, {"settings": config.model_dump(mode="json"), **_told(training)}, parity)
+    folder.path.joinpath("detail.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    if arguments.card:
+        write_card(arguments.card, facts)
+    print(json.dumps(facts, indent=1))
+    return 0
+
+
+def _material(arguments: argparse.Namespace, split: Split) -> Material:
+    sources = read_sources(arguments.source)
+    kept = arguments.folder / "material"
+    wanted = Wanted(arguments.faces, arguments.least_eyes, tuple(arguments.only))
+    return gather(sources, arguments.data, arguments.models, split, kept, wanted)
+
+
+def _told(training: Material) -> dict[str, int]:
+    return {"photographs": len(training.photographs), "faces_drawn": len(training.drawings)}
+
+
+def _settings(folder: RunFolder, steps: int) -> DetailConfig:
+    """Of the run that goes on, or new ones."""
+    if folder.config.exists():
+        return DetailConfig.model_validate_json(folder.config.read_text())
+    config = DetailConfig(steps=steps)
+    folder.config.write_text(config.model_dump_json(indent=2))
+    return config
+
+
+def _train(
+    trainer: DetailTrainer, held_out: Material, folder: RunFolder, stop: Callable[[], bool], args: argparse.Namespace
+) -> None:
+    """Step until all steps are made or it is to stop, then write a checkpoint and a sheet."""
+    losses, started, first = Losses(), time.monotonic(), trainer.steps
+    line, save, look = Every(LINE_SECONDS), Every(60), Every(args.look_every)
+    while trainer.steps < trainer.config.steps and not stop():
+        losses.count(trainer.step())
+        if line.due():
+            rate = (trainer.steps - first) / (time.monotonic() - started)
+            folder.add(trainer.steps, {"rate": rate} | losses.means())
+            line.done()
+        if save.due():
+            trainer.save(folder.checkpoint)
+            save.done()
+        if look.due():
+            _look(trainer, held_out, folder)
+            look.done()
+    trainer.save(folder.checkpoint)
+    _look(trainer, held_out, folder)
+
+
+def _look(trainer: DetailTrainer, held_out: Material, folder: RunFolder) -> None:
+    small = np.array(held_out.drawings[:SHOWN, 1])
+    write_sheet(folder.sheet(trainer.steps), small, enlarger(trainer.averaged)(small))
+
+
+def enlarger(stage: DetailStage) -> Enlarge:
+    """The stage as a function of bytes."""
+    device = next(stage.parameters()).device
+
+    @torch.inference_mode()
+    def enlarge(small: Bytes) -> Bytes:
+        parts = [small[start : start + 8] for start in range(0, len(small), 8)]
+        return np.concatenate([to_bytes(stage(to_tensor(part, device))).cpu().numpy() for part in parts])
+
+    return enlarge

@@ -1,0 +1,61 @@
+"""What defines a run of the detail stage; the defaults are what the shipped one was trained with."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from model_export.networks.detail import DetailWidths
+
+Weight = Annotated[float, Field(ge=0)]
+
+
+class DetailWeights(BaseModel):
+    """What each loss counts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    pixel: Weight = 1
+    """Photographs: picture against picture."""
+    consistency: Weight = 4
+    """Drawings: blurred they are what they were."""
+    grid: Weight = 2
+    """No grid of period two, in either."""
+    adversarial: Weight = 0.02
+    """The critic is to take either for photographs."""
+    feature_matching: Weight = 0.1
+    """Photographs: the critic sees the same in both."""
+    feature_moments: Weight = 0.05
+    """Drawings: the critic sees as much of everything as in photographs."""
+
+
+class DetailConfig(BaseModel):
+    """Everything that defines a run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    seed: int = Field(0, ge=0)
+    """Of every random number."""
+    steps: int = Field(3000, ge=1)
+    """Steps in all."""
+    alone: int = Field(1000, ge=0)
+    """Steps before the critic counts; its losses grow over as many more, at most."""
+    batch: int = Field(6, ge=2)
+    """Patches of photographs a step, and as many of drawings."""
+    patch: int = Field(64, ge=24)
+    """Side of a patch in pixels of the smaller size."""
+    seen: int = Field(64, ge=24)
+    """Side of what the critic sees of each, in pixels of the larger size."""
+    learning_rate: float = Field(3e-4, gt=0)
+    """Of the detail stage at first, with a cosine to a tenth of it."""
+    critic_rate: float = Field(5e-4, gt=0)
+    """Of the critic."""
+    weave: float = Field(1.0, ge=0)
+    """Strength of the weaves in photographs that it is shown, as a multiple of their deviation in drawings."""
+    average: float = Field(0.998, ge=0, lt=1)
+    """Share of the averaged weights that a step keeps."""
+    weights: DetailWeights = DetailWeights()
+    """Of the losses."""
+    networks: DetailWidths = DetailWidths(width=24, dilations=(1, 2, 4, 4, 2, 1), critic=24)
+    """Sizes of the networks."""
