@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+# A proxy that hardly gets to run is not ill; after three times five seconds Ray would begin another one.
+os.environ["RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S"] = "300"
+os.environ["RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S"] = "300"
 
 import psutil
 from ray._common.utils import get_default_ray_temp_dir
