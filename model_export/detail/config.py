@@ -1,4 +1,4 @@
-"""What defines a run of the detail stage; the defaults are what the shipped one was trained with."""
+"""What defines a run of the detail stage; the defaults are those of the last run that EXPERIMENTS.md tells of."""
 
 from __future__ import annotations
 
