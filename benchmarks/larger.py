@@ -25,7 +25,7 @@ from benchmarks.inside import decoder
 
 ROUNDS = 15
 DOCUMENT = Path(__file__).parents[1] / "docs" / "speed.md"
-BEGIN, END = "<!-- benchmark: larger -->\n", "<!-- end of larger -->"
+BEGIN, END = "<!-- larger: begin -->\n", "<!-- larger: end -->"
 
 
 def measured(rounds: int = ROUNDS) -> dict[str, list[float]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.runtime.manifest import NETWORKS
+from app.runtime.manifest import parse_manifest
 from tests.patience import PATIENCE, until
 from tests.ports import Port
 
@@ -41,7 +41,8 @@ def wheel(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_has_all_that_is_served_and_nothing_else(root: Path, wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     page = {f"app/page/{path.name}" for path in (root / "app" / "page").iterdir()}
-    assert page | {f"app/models/{name}" for name in NETWORKS.values()} | {"app/models/manifest.json"} <= names
+    networks = {file.file for file in parse_manifest(root / "app" / "models").files.values()}
+    assert page | {f"app/models/{name}" for name in networks} | {"app/models/manifest.json"} <= names
     assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == {"app", "model_export"}
 
 
