@@ -18,7 +18,7 @@ from app.core.generate import CONTROL_SIZE, IDENTITY_SIZE, Generator
 from app.core.models import CPU_BATCHES
 from app.core.origin import Origin
 from app.core.provenance import Provenance
-from app.runtime.manifest import NETWORKS, parse_manifest
+from app.runtime.manifest import parse_manifest
 from app.settings import Settings
 from benchmarks.documents import filled
 from benchmarks.inside import decoder
@@ -34,7 +34,7 @@ def measured(rounds: int = ROUNDS) -> dict[str, list[float]]:
     manifest = parse_manifest(settings.models)
     if "detail" not in manifest.files:
         raise SystemExit(f"{settings.models}: has no detail stage; see docs/retrain.md")
-    generator = Generator(settings.models, "cpu", 1, decoder(), detail=NETWORKS["detail"])
+    generator = Generator(settings.models, "cpu", 1, decoder(), detail=True)
     size, random, origin = CPU_BATCHES[-1], np.random.default_rng(0), Origin(settings)
     provenance = Provenance(manifest.name, manifest.version, "benchmark")
     identities = random.standard_normal((size, IDENTITY_SIZE), np.float32)

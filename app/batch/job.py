@@ -63,11 +63,11 @@ class Job:
         }
         if manifest is None:
             return asked
-        used = set(manifest.files) - ({"detail"} if self.parameters.size is None else set())
+        idle = "detail" if self.parameters.size is None else ""
         return asked | {
             "model": {"name": manifest.name, "version": manifest.version},
             "decoder": decoder_role(self.settings, manifest),
-            "networks": {role: network.sha256 for role, network in sorted(manifest.files.items()) if role in used},
+            "networks": {role: network.sha256 for role, network in sorted(manifest.files.items()) if role != idle},
         }
 
     def service(self, in_flight: int) -> Service:

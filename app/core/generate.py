@@ -43,7 +43,7 @@ class Generator:
         decoder: which of the decoder's files.
         half: whether its convolutions compute in float16.
         sizes: of what the networks take and give, as the manifest has them.
-        detail: the detail stage's file, where there is one.
+        detail: whether there is a detail stage among them.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Generator:
         decoder: str = NETWORKS["decoder"],
         half: bool = False,
         sizes: Sizes = DEFAULT_SIZES,
-        detail: str | None = None,
+        detail: bool = False,
     ) -> None:
         self._sizes = sizes
         scores = {side: recognizer_graph(models, side, sizes.crop) for side in {sizes.frame, sizes.image}}
@@ -72,7 +72,7 @@ class Generator:
         self.recognizer = recognizer(sizes.frame)
         same = sizes.image == sizes.frame
         self.judge = self.recognizer if same else recognizer(sizes.image)
-        self._detail = Network(models / detail, device, threads) if detail else None
+        self._detail = Network(models / NETWORKS["detail"], device, threads) if detail else None
         # ONNX Runtime computes a single row in another order. Rounded to int8 its last digits become levels of a pixel,
         # and what a face looks like must not depend on whether others were drawn with it.
         self._never_alone = decoder == NETWORKS["decoder_int8"]

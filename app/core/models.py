@@ -69,7 +69,7 @@ class Engine:
             # Batches side by side, a thread each, get more of the cores than threads that share one batch. A lone
             # request would have its face encoded some ms sooner by two; under load they wait for each other.
             threads = settings.threads or max(1, cores() // settings.workers)
-            detail = NETWORKS["detail"] if "detail" in self.manifest.files else None
+            detail = "detail" in self.manifest.files
             self.generator = Generator(models, settings.device, 1, NETWORKS[role], half, self.sizes, detail)
             gpu = self.device == "cuda"
             sizes = settings.batch_sizes or (GPU_BATCHES if gpu else CPU_BATCHES)

@@ -182,7 +182,7 @@ class Variants:
 
     async def _in_size(self, images: Bytes) -> Bytes:
         """Images in the size asked for; grey ones stay grey."""
-        if self._picture.size is None or not len(images):
+        if self._picture.size is None:
             return images
         larger = await self.computation.with_detail(images)
         return desaturated(larger) if self.grey else larger

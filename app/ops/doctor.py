@@ -28,7 +28,7 @@ from app.core.models import CPU_BATCHES, GPU_BATCHES, Engine
 from app.core.origin import Origin
 from app.errors import CredentialsInvalid, ModelsInvalid, ProviderUnavailable
 from app.keys import Keyring
-from app.runtime.manifest import Manifest, parse_manifest, verify_file
+from app.runtime.manifest import DETAIL_SCALE, Manifest, parse_manifest, verify_file
 from app.runtime.sessions import cores
 from app.settings import PREFIX, Settings
 from app.telemetry.metrics import Metrics
@@ -236,7 +236,7 @@ def _draw(report: Report, engine: Engine) -> None:
     seconds = (time.perf_counter() - start) / TIMED
     report.show("provider", "detail", f"{seconds * 1000:.1f} ms an image")
     side = engine.sizes.image
-    halved = larger.reshape(TIMED, side, 2, side, 2, 3).astype(np.float32).mean((2, 4))
+    halved = larger.reshape(TIMED, side, DETAIL_SCALE, side, DETAIL_SCALE, 3).astype(np.float32).mean((2, 4))
     if np.abs(halved - images).mean() > FAR:
         report.wrong.append(("The detail stage draws other faces than the decoder", "Train it again for this decoder"))
 

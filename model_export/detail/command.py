@@ -8,7 +8,6 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +21,14 @@ from model_export.detail.measure import Enlarge, measure
 from model_export.detail.report import write_card
 from model_export.detail.sheet import write_sheet
 from model_export.detail.trainer import DetailTrainer
+from model_export.evaluation.studio import batches
 from model_export.networks.detail import DetailStage
 from model_export.pictures import to_bytes, to_tensor
 from model_export.preparing.dataset import Split
 from model_export.preparing.pictures import SourceError
 from model_export.preparing.sources import read_sources
 from model_export.training.command import choose_device, until_terminated
-from model_export.training.loop import LINE_SECONDS, Every, Losses, RunFolder
+from model_export.training.loop import Pace, RunFolder, keep_stepping
 
 SHOWN = 24
 """Held-out faces on the sheet."""
@@ -70,7 +70,15 @@ def run(arguments: argparse.Namespace) -> int:
     if folder.checkpoint.exists():
         trainer.load(folder.checkpoint)
     with until_terminated() as told_to_stop:
-        _train(trainer, held_out, folder, lambda: told_to_stop.is_set() or time.monotonic() > deadline, arguments)
+        pace = Pace(
+            limit=config.steps,
+            stop=lambda: told_to_stop.is_set() or time.monotonic() > deadline,
+            save_every=60,
+            look_every=arguments.look_every,
+        )
+        keep_stepping(
+            trainer, lambda: trainer.steps, folder, pace, lambda: _look(trainer, held_out, folder), writes=True
+        )
     if told_to_stop.is_set():
         return 128 + signal.SIGTERM
     if trainer.steps < config.steps:
@@ -108,28 +116,6 @@ def _settings(folder: RunFolder, steps: int) -> DetailConfig:
     return config
 
 
-def _train(
-    trainer: DetailTrainer, held_out: Material, folder: RunFolder, stop: Callable[[], bool], args: argparse.Namespace
-) -> None:
-    """Step until all steps are made or it is to stop, then write a checkpoint and a sheet."""
-    losses, started, first = Losses(), time.monotonic(), trainer.steps
-    line, save, look = Every(LINE_SECONDS), Every(60), Every(args.look_every)
-    while trainer.steps < trainer.config.steps and not stop():
-        losses.count(trainer.step())
-        if line.due():
-            rate = (trainer.steps - first) / (time.monotonic() - started)
-            folder.add(trainer.steps, {"rate": rate} | losses.means())
-            line.done()
-        if save.due():
-            trainer.save(folder.checkpoint)
-            save.done()
-        if look.due():
-            _look(trainer, held_out, folder)
-            look.done()
-    trainer.save(folder.checkpoint)
-    _look(trainer, held_out, folder)
-
-
 def _look(trainer: DetailTrainer, held_out: Material, folder: RunFolder) -> None:
     small = np.array(held_out.drawings[:SHOWN, 1])
     write_sheet(folder.sheet(trainer.steps), small, enlarger(trainer.averaged)(small))
@@ -141,7 +127,6 @@ def enlarger(stage: DetailStage) -> Enlarge:
 
     @torch.inference_mode()
     def enlarge(small: Bytes) -> Bytes:
-        parts = [small[start : start + 8] for start in range(0, len(small), 8)]
-        return np.concatenate([to_bytes(stage(to_tensor(part, device))).cpu().numpy() for part in parts])
+        return np.concatenate([to_bytes(stage(to_tensor(part, device))).cpu().numpy() for part in batches(small)])
 
     return enlarge

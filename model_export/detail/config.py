@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from model_export.networks.detail import DetailWidths
+from model_export.training.config import Settings, Weight
 
-Weight = Annotated[float, Field(ge=0)]
 
-
-class DetailWeights(BaseModel):
+class DetailWeights(Settings):
     """What each loss counts."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     pixel: Weight = 1
     """Photographs: picture against picture."""
@@ -30,10 +25,8 @@ class DetailWeights(BaseModel):
     """Drawings: the critic sees as much of everything as in photographs."""
 
 
-class DetailConfig(BaseModel):
+class DetailConfig(Settings):
     """Everything that defines a run."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     seed: int = Field(0, ge=0)
     """Of every random number."""

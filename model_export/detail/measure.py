@@ -13,19 +13,18 @@ import torch
 from app.core.faces import Bytes, Recognizer
 from model_export.detail.losses import degraded
 from model_export.detail.material import LARGE, Material
-from model_export.detail.pattern import pattern_left
+from model_export.detail.pattern import mean_detail, pattern_left, quiet
 from model_export.detail.sheet import plainly
 from model_export.evaluation.metrics import Array, Intervals, KernelDistance, as_json
-from model_export.evaluation.studio import Looks
-from model_export.evaluation.texture import phase_ratio, standing_out, steps
-from model_export.pictures import to_bytes, to_tensor
+from model_export.evaluation.studio import Looks, batches
+from model_export.evaluation.texture import even_steps
+from model_export.pictures import psnr, to_bytes, to_tensor
 
 Enlarge = Callable[[Bytes], Bytes]
 """Faces [n, 128, 128, 3] -> [n, 256, 256, 3]."""
 FINEST = 0.25
 """Cycles a pixel of a large face, across or down, beyond which a small one has nothing: its finest octave."""
 MOST_MOVED = 0.01
-GRID = 0.03
 REFERENCE = 1000
 """Training photographs that realism is measured against."""
 
@@ -45,15 +44,16 @@ def measure(held_out: Material, training: Material, models: Path, enlarge: Enlar
     made = {"detail": enlarge(small), "bicubic": plainly(small, LARGE)}
     photographs = np.array(held_out.photographs)
     moved = similarity_moved(held_out, models, made["detail"])
-    again, original = photographs_again(photographs, enlarge, seed)
+    again = photographs_again(photographs, enlarge, seed)
+    weight = quiet(mean_detail(photographs))
     return {
         "faces": len(held_out.drawings),
         "photographs": len(photographs),
         "similarity_moved": intervals.median(np.abs(moved)).with_aim("<=", MOST_MOVED).as_json(),
         "similarity_lost": intervals.mean(-moved).as_json(),
-        "texture": {kind: _texture(pictures, intervals) for kind, pictures in made.items()},
+        "texture": {kind: even_steps(intervals, pictures, drawn=True) for kind, pictures in made.items()},
         "pattern_left": {
-            kind: {"value": round(pattern_left(pictures, photographs), 4)}
+            kind: {"value": round(pattern_left(pictures, weight), 4)}
             for kind, pictures in (made | {"photographs": photographs}).items()
         },
         "finest_octave_db": {
@@ -61,7 +61,7 @@ def measure(held_out: Material, training: Material, models: Path, enlarge: Enlar
             for kind, pictures in (made | {"photographs": photographs}).items()
         },
         "photographs_enlarged_psnr": {
-            kind: intervals.mean(psnr_of(pictures, original)).as_json() for kind, pictures in again.items()
+            kind: intervals.mean(psnr_of(pictures, photographs)).as_json() for kind, pictures in again.items()
         },
         "kernel_over_floor": _realism(made, photographs, np.array(training.photographs), intervals),
     }
@@ -71,25 +71,26 @@ def similarity_moved(held_out: Material, models: Path, large: Bytes) -> Array:
     """How the similarity [2 m] of drawings to their photographs changes when the recogniser sees them enlarged."""
     small = held_out.drawings.reshape(-1, *held_out.drawings.shape[2:])
     sources = np.repeat(held_out.embeddings, 2, axis=0)
-    similarities = [
-        (_in_parts(Recognizer(models, "cpu", 1, side=pictures.shape[1]), pictures) * sources).sum(1)
-        for pictures in (small, large)
-    ]
+    similarities = []
+    for pictures in (small, large):
+        recognize = Recognizer(models, "cpu", 1, side=pictures.shape[1])
+        embeddings = np.concatenate([recognize(part) for part in batches(pictures)])
+        similarities.append((embeddings * sources).sum(1))
     moved: Array = (similarities[1] - similarities[0]).astype(np.float64)
     return moved
 
 
-def photographs_again(photographs: Bytes, enlarge: Enlarge, seed: int) -> tuple[dict[str, Bytes], Bytes]:
-    """Photographs halved and enlarged again in both ways, and as they were."""
+def photographs_again(photographs: Bytes, enlarge: Enlarge, seed: int) -> dict[str, Bytes]:
+    """Photographs halved and enlarged again in both ways."""
     random = torch.Generator().manual_seed(seed)
     small = np.concatenate([to_bytes(degraded(to_tensor(face[None]), random)).numpy() for face in photographs])
-    return {"detail": enlarge(small), "bicubic": plainly(small, LARGE)}, photographs
+    return {"detail": enlarge(small), "bicubic": plainly(small, LARGE)}
 
 
 def psnr_of(pictures: Bytes, originals: Bytes) -> Array:
     """Peak signal-to-noise ratio [n] in dB."""
-    errors = [np.square(a.astype(np.float64) - b).mean() for a, b in zip(pictures, originals, strict=True)]
-    return 10 * np.log10(255**2 / np.maximum(errors, 1e-3))
+    pairs = zip(batches(pictures), batches(originals), strict=True)
+    return np.concatenate([psnr(to_tensor(a), to_tensor(b)).numpy() for a, b in pairs]).astype(np.float64)
 
 
 def finest_octave(pictures: Bytes) -> Array:
@@ -105,21 +106,6 @@ def finest_octave(pictures: Bytes) -> Array:
     return power
 
 
-def _texture(pictures: Bytes, intervals: Intervals) -> dict[str, Any]:
-    across, down = steps(pictures)
-    figures = as_json(
-        {
-            "columns": intervals.of(phase_ratio, across),
-            "rows": intervals.of(phase_ratio, down),
-            "column_standing_out": intervals.of(standing_out, across).with_aim("<=", 1.05),
-            "row_standing_out": intervals.of(standing_out, down).with_aim("<=", 1.05),
-        }
-    )
-    for name in ("columns", "rows"):
-        figures[name] |= {"aim": f"1 +- {GRID}", "met": abs(figures[name]["value"] - 1) <= GRID}
-    return figures
-
-
 def _realism(made: dict[str, Bytes], photographs: Bytes, training: Bytes, intervals: Intervals) -> dict[str, Any]:
     """Kernel distance of eyes, nose and mouth in the larger size to training photographs', over that of held-out ones.
 
@@ -129,11 +115,9 @@ def _realism(made: dict[str, Bytes], photographs: Bytes, training: Bytes, interv
     few = training[:: max(1, len(training) // REFERENCE)]
     kernel = KernelDistance(describe(middles(few))[1].astype(np.float64))
     floor = kernel.gram(describe(middles(photographs))[1].astype(np.float64))
-    floor_rows = np.arange(len(photographs))
 
     def over(gram: tuple[Array, Array], rows: Array) -> float:
-        held_out = floor_rows[rows % len(floor_rows)]
-        return kernel.of_rows(*gram, rows) / max(kernel.of_rows(*floor, held_out), 1e-12)
+        return kernel.of_rows(*gram, rows) / max(kernel.of_rows(*floor, rows % len(photographs)), 1e-12)
 
     figures = {}
     for kind, pictures in made.items():
@@ -146,7 +130,3 @@ def middles(pictures: Bytes) -> Bytes:
     """The middle of large faces at their own pixels, [n, 128, 128, 3]: both eyes' inner halves, nose and mouth."""
     start = LARGE // 4
     return np.ascontiguousarray(pictures[:, start : start + LARGE // 2, start : start + LARGE // 2])
-
-
-def _in_parts(network: Callable[[Bytes], Array], pictures: Bytes, size: int = 16) -> Array:
-    return np.concatenate([network(pictures[start : start + size]) for start in range(0, len(pictures), size)])

@@ -90,8 +90,7 @@ def quiet(real: Tensor) -> Tensor:
     return 1 / (1 + (activity / QUIET**2).square())
 
 
-def pattern_left(pictures: Bytes, photographs: Bytes) -> float:
-    """Root mean square in levels of 255 of what is the same in all pictures, where faces have no features."""
-    weight = quiet(mean_detail(photographs))
+def pattern_left(pictures: Bytes, weight: Tensor) -> float:
+    """Root mean square in levels of 255 of what all pictures share where faces have no features, by `quiet`."""
     power = (mean_detail(pictures).square() * weight).mean() / weight.mean()
     return float(power.sqrt()) * 127.5

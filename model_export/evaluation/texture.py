@@ -8,7 +8,7 @@ import numpy as np
 
 from app.core.colour import desaturated, is_grey
 from app.core.faces import FRAME_POINTS, Bytes
-from model_export.evaluation.metrics import Array, as_json
+from model_export.evaluation.metrics import Array, Intervals, as_json
 from model_export.evaluation.sample import Sample
 
 EYE_SIDE = 0.16
@@ -43,25 +43,38 @@ def greyness(sample: Sample) -> dict[str, Any]:
 
 def of(sample: Sample, pictures: Bytes, *, drawn: bool) -> dict[str, Any]:
     """The figures of one kind of pictures; drawn ones have aims."""
-    across, down = steps(pictures)
     sharpness = eye_sharpness(pictures)
     figures = {
-        "columns": sample.intervals.of(phase_ratio, across),
-        "rows": sample.intervals.of(phase_ratio, down),
-        "column_standing_out": sample.intervals.of(standing_out, across),
-        "row_standing_out": sample.intervals.of(standing_out, down),
         "eye_sharpness": sample.intervals.of(lambda x: float(x[:, 1].mean() / x[:, 0].mean()), sharpness),
         "eye_colour": sample.intervals.mean(eye_colour(pictures)),
+    }
+    entries = even_steps(sample.intervals, pictures, drawn=drawn) | as_json(figures)
+    if drawn:
+        entries["eye_sharpness"] |= _about_one(entries["eye_sharpness"]["value"], 0.05)
+    return entries
+
+
+def even_steps(intervals: Intervals, pictures: Bytes, *, drawn: bool) -> dict[str, Any]:
+    """Grids of period two and seams in pictures of any side, across and down; of drawn ones with aims."""
+    across, down = steps(pictures)
+    figures = {
+        "columns": intervals.of(phase_ratio, across),
+        "rows": intervals.of(phase_ratio, down),
+        "column_standing_out": intervals.of(standing_out, across),
+        "row_standing_out": intervals.of(standing_out, down),
     }
     if drawn:
         for name in ("column_standing_out", "row_standing_out"):
             figures[name] = figures[name].with_aim("<=", 1.05)
     entries = as_json(figures)
     if drawn:
-        for name, allowed in (("columns", 0.03), ("rows", 0.03), ("eye_sharpness", 0.05)):
-            value = entries[name]["value"]
-            entries[name] |= {"aim": f"1 +- {allowed}", "met": abs(value - 1) <= allowed}
+        for name in ("columns", "rows"):
+            entries[name] |= _about_one(entries[name]["value"], 0.03)
     return entries
+
+
+def _about_one(value: float, allowed: float) -> dict[str, Any]:
+    return {"aim": f"1 +- {allowed}", "met": abs(value - 1) <= allowed}
 
 
 def steps(pictures: Bytes) -> tuple[Array, Array]:

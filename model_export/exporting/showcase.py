@@ -24,7 +24,7 @@ from app.core.generate import CONTROL_SIZE, IDENTITY_SIZE, Generator, Sizes, sam
 from app.core.images import contact_sheet, read_photo, write_image
 from app.core.origin import Origin
 from app.core.provenance import Provenance
-from app.runtime.manifest import NETWORKS, Control, parse_manifest
+from app.runtime.manifest import Control, parse_manifest
 from app.settings import Settings
 
 EXAMPLES = 6
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
         raise SystemExit("showcase: --sheet and --photograph go together")
     manifest = parse_manifest(args.models)
     sizes = Sizes(manifest.frame_size, manifest.image_size, manifest.crop_size)
-    stage = NETWORKS["detail"] if "detail" in manifest.files else None
+    stage = "detail" in manifest.files
     if args.detail and not stage:
         raise SystemExit(f"showcase: {args.models} has no detail stage; see `python -m model_export detail`")
     generator = Generator(args.models, "cpu", sizes=sizes, detail=stage)

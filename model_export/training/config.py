@@ -28,11 +28,13 @@ Weight = Annotated[float, Field(ge=0)]
 Similarity = Annotated[float, Field(ge=-1, le=1)]
 
 
-class _Settings(BaseModel):
+class Settings(BaseModel):
+    """Settings of a run, which cannot be changed or misspelt."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
-class LossWeights(_Settings):
+class LossWeights(Settings):
     """What each loss counts, by the name of its function in `losses`; 0 switches it off."""
 
     pixel: Weight = 0
@@ -73,7 +75,7 @@ class LossWeights(_Settings):
     """The latents of a batch are normal."""
 
 
-class RecognizerWeights(_Settings):
+class RecognizerWeights(Settings):
     """What the losses count that there are of each recogniser; 0 switches one off."""
 
     identity: Weight = 0
@@ -86,7 +88,7 @@ class RecognizerWeights(_Settings):
     """No bias of mean embeddings, which makes drawn people alike."""
 
 
-class Steering(_Settings):
+class Steering(Settings):
     """How the controls after the first, which is age, move the features of a face (`networks.landmarks`)."""
 
     controls: tuple[str, ...]
@@ -108,7 +110,7 @@ class Steering(_Settings):
         return self
 
 
-class RecognizerConfig(_Settings):
+class RecognizerConfig(Settings):
     """A recogniser that judges during training."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -123,7 +125,7 @@ def _of_four(value: Any) -> Any:
     return (value,) * 4 if isinstance(value, int | float) else value
 
 
-class TrainConfig(_Settings):
+class TrainConfig(Settings):
     """Everything that defines a run."""
 
     seed: Annotated[int, Field(ge=0)]

@@ -7,8 +7,9 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -119,27 +120,61 @@ def train(trainer: Trainer, held_out: FaceSet, folder: RunFolder, pace: Pace) ->
     Raises:
         FloatingPointError: a loss is not finite; the last checkpoint stays.
     """
-    losses, started, first_images = Losses(), time.monotonic(), trainer.images
+    keep_stepping(
+        trainer,
+        lambda: trainer.images,
+        folder,
+        replace(pace, stop=lambda: trainer.processes.any_of(pace.stop(), trainer.device)),
+        lambda: write_sheet(trainer, held_out, folder),
+        writes=trainer.processes.rank == 0,
+    )
+
+
+class Stepping(Protocol):
+    """A run as the loop sees it."""
+
+    def step(self) -> dict[str, float]:
+        """Make a step; returns its losses by name."""
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint."""
+
+
+def keep_stepping(
+    run: Stepping, seen: Callable[[], int], folder: RunFolder, pace: Pace, sheet: Callable[[], None], *, writes: bool
+) -> None:
+    """Step until the limit or the time is reached, then write a checkpoint and a sheet.
+
+    Args:
+        run: whose steps they are.
+        seen: how far it is, in the unit of the pace's limit.
+        folder: of the run.
+        pace: how long, and how often something is left behind.
+        sheet: writes a sheet.
+        writes: whether this process is the one that writes; the others only step.
+
+    Raises:
+        FloatingPointError: a loss is not finite; the last checkpoint stays.
+    """
+    losses, started, first = Losses(), time.monotonic(), seen()
     line, save, look = Every(LINE_SECONDS), Every(pace.save_every), Every(pace.look_every)
-    main_process = trainer.processes.rank == 0
-    while trainer.images < pace.limit and not trainer.processes.any_of(pace.stop(), trainer.device):
-        losses.count(trainer.step())
-        if not main_process:
+    while seen() < pace.limit and not pace.stop():
+        losses.count(run.step())
+        if not writes:
             continue
         if line.due():
             seconds = time.monotonic() - started
-            rate = (trainer.images - first_images) / seconds
-            folder.add(trainer.images, {"seconds": seconds, "rate": rate} | losses.means())
+            folder.add(seen(), {"seconds": seconds, "rate": (seen() - first) / seconds} | losses.means())
             line.done()
         if save.due():
-            trainer.save(folder.checkpoint)
+            run.save(folder.checkpoint)
             save.done()
         if look.due():
-            write_sheet(trainer, held_out, folder)
+            sheet()
             look.done()
-    if main_process:
-        trainer.save(folder.checkpoint)
-        write_sheet(trainer, held_out, folder)
+    if writes:
+        run.save(folder.checkpoint)
+        sheet()
 
 
 def write_sheet(trainer: Trainer, held_out: FaceSet, folder: RunFolder) -> None:
