@@ -150,7 +150,8 @@ class Settings(BaseSettings):
     """Photographs that a job may have."""
 
     jobs_disk_bytes: int = Field(10 * 2**30, ge=2**20)
-    """What all jobs may take up on the disk, in bytes; beyond it no further one is taken, and running ones wait."""
+    """What all jobs may take up on the disk, in bytes; beyond it no further one is taken, and running ones
+    wait for results to go; where there are none, they end as `failed` with what was made."""
 
     jobs_open: int = Field(8, ge=1)
     """Jobs that a key may have waiting or running; beyond it 429."""

@@ -51,7 +51,7 @@ def area(path: str) -> Area:
 
 
 class Access:
-    """Lets in whoever has a key, and says in every answer what its rate limit leaves.
+    """Lets in whoever has a key, and says with what was counted what its rate limit leaves.
 
     Args:
         app: what it wraps.

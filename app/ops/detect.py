@@ -28,7 +28,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "detect",
         help="find out which pictures say that they were drawn",
         description="Find out which pictures say that they were drawn, by this model or another installation of it. "
-        f"{NO_PROOF} Exit status: 0 all were looked at, 1 some could not be read, 2 none could.",
+        f"{NO_PROOF} Exit status: 0 all were looked at, 1 some could not be read, 2 none could, or it could not begin.",
     )
     parser.add_argument("pictures", metavar="PICTURE", type=Path, nargs="+", help="a JPEG, PNG or WebP file")
     parser.add_argument(
@@ -49,19 +49,21 @@ def detect(pictures: list[Path], as_json: bool) -> int:
     width = max(len(printable(str(path))) for path in pictures)
     if not as_json:
         print(f"{'picture':{width}}  {'verdict':29}  {'pixels':6}  {'credentials':11}  metadata")
-    status = DONE
+    unread = 0
     for path in pictures:
         try:
             examined = origin.examine(_read(path, chosen.max_bytes), detector, (manifest.name, manifest.version))
         except (PhotographUnusable, OSError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             refuse(f"{path}: {reason}")
-            status = SKIPPED
+            unread += 1
             continue
         print(_line(path, examined) if as_json else _row(path, examined, width))
     if not as_json:
         print(f"A score of {THRESHOLD:.1f} in the pixels is a mark. No mark is no proof of a photograph.")
-    return status
+    if not unread:
+        return DONE
+    return SKIPPED if unread < len(pictures) else FAILED
 
 
 def _read(path: Path, most: int) -> bytes:

@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1), help="processes, one thread each")
     parser.add_argument("--test-faces", type=int, help="about how many, of one source; never over a fifth of it [1500]")
     parser.add_argument("--least-test", type=int, default=20, help="test faces of every group x gender, if it has them")
-    parser.add_argument("--keep-cuts", action="store_true", help="keep the chunks, to try other limits in seconds")
+    parser.add_argument("--keep-cuts", action="store_true", help="keep the chunks, to try other limits in minutes")
     parser.add_argument("--pack", type=Path, metavar="FOLDER", help="also write the set in small parts, to be carried")
     for kind, texts in ((Limits(), HELP), (Likeness(), LIKENESS_HELP)):
         for name, value in asdict(kind).items():

@@ -22,7 +22,10 @@ from tests.patience import PATIENCE
 
 DOCUMENTS = sorted(
     path.relative_to(ROOT).as_posix()
-    for path in (ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md"))
+    for path in (
+        *(ROOT / f"{name}.md" for name in ("README", "CHANGELOG", "CONTRIBUTING", "SECURITY")),
+        *(ROOT / "docs").glob("*.md"),
+    )
 )
 SHELL, PYTHON, NODE, DATA, PICTURES = ("sh", "bash"), ("python",), ("js",), ("json", "yaml"), ("mermaid",)
 EXCUSE = re.compile(r"<!-- not executed: (.+?) -->", re.DOTALL)

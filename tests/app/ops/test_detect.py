@@ -68,6 +68,7 @@ def test_what_cannot_be_read_is_told(
     assert "none.jpg: No such file or directory" in said.err
     assert "text.jpg: The bytes are not a JPEG, PNG or WebP picture" in said.err
     assert str(drawn) in said.out
+    assert main(["detect", str(text)]) == 2, "none could be read"
 
 
 def test_a_key_that_will_not_do_is_refused_at_start(
