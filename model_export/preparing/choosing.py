@@ -102,7 +102,7 @@ def reasons(candidates: Sequence[Candidate]) -> dict[str, int]:
 
 
 def _leave_out_minors(candidates: Sequence[Candidate], wishes: Wishes) -> dict[str, float]:
-    labelled = [candidate.labels.age for candidate in candidates]
+    labelled = [candidate.labels.least_age for candidate in candidates]
     apparent: Floats = np.full(len(candidates), np.nan, np.float32)
     figures: dict[str, float] = {}
     if wishes.estimate and candidates:

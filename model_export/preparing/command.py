@@ -167,7 +167,7 @@ class _Opened:
             self.look_up, labels = read_labels(source, pictures)
         if not self.names:
             raise SourceError(f"{source.photographs}: no pictures in it")
-        self.held_out = names_in(source.held_out)
+        self.held_out = self._named(names_in(source.held_out))
         self.labels = _digest(labels)
         self.cuts = Cuts(cuts / (source.name or "faces"), len(self.names), chunk)
         path = source.photographs
@@ -179,6 +179,13 @@ class _Opened:
             "models": {name: _digest((models / name).read_bytes()) for name in USED},
             "chunk": chunk,
         }
+
+    def _named(self, names: frozenset[str]) -> frozenset[str]:
+        """Those of these names that are pictures of this source, with its own name before them or without."""
+        found = frozenset(self.names) & (names | {name.removeprefix(f"{self.source.name}/") for name in names})
+        if names and not found:
+            raise LabelError(f"{self.source.held_out}: names no picture of {self.source.photographs}")
+        return found
 
     def cut(self, models: Path, workers: int) -> None:
         """Cut the faces that are not cut yet."""

@@ -54,7 +54,12 @@ class Limits:
         return next((name for name, failed in checks if failed), "")
 
     def too_young(self, labelled: float, estimated: float) -> str:
-        """Why a face is dropped for its age in years, nan where unknown; empty where it is kept."""
+        """Why a face is dropped for its age in years, nan where unknown; empty where it is kept.
+
+        Args:
+            labelled: the youngest that it may be, by its label.
+            estimated: as old as it looks.
+        """
         checks = (
             ("minor", labelled < self.min_age),
             ("labelled older than it looks", labelled >= self.min_age and estimated < self.min_apparent_age),

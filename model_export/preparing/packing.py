@@ -45,7 +45,7 @@ def pack(prepared: Path, out: Path, part_bytes: int = PART_BYTES) -> list[Path]:
         The parts.
     """
     faces, *embeddings = (np.load(prepared / f"{name}.npy", mmap_mode="r") for name in ("faces", *EMBEDDINGS))
-    table = (prepared / "faces.csv").read_text(encoding="utf-8").splitlines()
+    table = (prepared / "faces.csv").read_text(encoding="utf-8").removesuffix("\n").split("\n")
     header, lines = table[0], table[1:]
     out.mkdir(parents=True, exist_ok=True)
     for old in out.glob("part-*"):

@@ -2,10 +2,15 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from app.core.faces import EMBEDDING_SIZE
+from model_export.preparing.choosing import Likeness, Wishes, choose
 from model_export.preparing.filters import Limits
-from tests.model_export.preparing.made_up import GOOD
+from model_export.preparing.labels import Labels
+from model_export.preparing.pictures import SourceError
+from tests.model_export.preparing.made_up import GOOD, candidate
 
 NAN = float("nan")
 
@@ -41,3 +46,9 @@ def test_each_measure_has_its_limit_and_turned_faces_fit_less_well(change, reaso
 )
 def test_minors_are_left_out_by_label_and_by_looks(labelled, estimated, reason):
     assert Limits().too_young(labelled, estimated) == reason
+
+
+def test_a_range_counts_by_its_young_end():
+    faces = [candidate(row=0, labels=Labels(20.5, least_age=16)), candidate(row=1, labels=Labels(13, least_age=13))]
+    with pytest.raises(SourceError, match="'minor': 2"):
+        choose(faces, np.empty((0, EMBEDDING_SIZE), np.float32), Wishes(Limits(), Likeness(), {}, 0, False, {}))

@@ -10,26 +10,29 @@ from model_export.preparing.sources import Source
 
 
 @pytest.mark.parametrize(
-    ("text", "years"),
+    ("text", "years", "least"),
     [
-        ("31", 31),
-        ("64.5", 64.5),
-        ("20-29", 25),
-        ("0-2", 1.5),
-        ("70+", 75),
-        ("more than 70", 75),
-        ("03-Sep", 6.5),  # 3-9, that a spreadsheet took for a date
-        ("Oct-19", 15),  # 10-19, likewise
+        ("31", 31, 31),
+        ("64.5", 64.5, 64.5),
+        ("20-29", 25, 20),
+        ("16-24", 20.5, 16),
+        ("0-2", 1.5, 0),
+        ("70+", 75, 70),
+        ("13+", 18, 13),
+        ("more than 70", 75, 70),
+        ("03-Sep", 6.5, 3),  # 3-9, that a spreadsheet took for a date
+        ("Oct-19", 15, 10),  # 10-19, likewise
     ],
 )
-def test_ages_are_years_ranges_and_ranges_that_became_dates(text, years):
-    assert parse_age(text) == years
+def test_ages_are_years_ranges_and_ranges_that_became_dates(text, years, least):
+    assert parse_age(text) == (years, least)
 
 
 def test_no_age_is_unknown_and_words_are_none():
-    assert math.isnan(parse_age(""))
-    with pytest.raises(ValueError, match="old"):
-        parse_age("old")
+    assert all(math.isnan(years) for text in ("", "nan") for years in parse_age(text))
+    for text in ("old", "-4", "1900", "inf"):
+        with pytest.raises(ValueError, match=text):
+            parse_age(text)
 
 
 @pytest.fixture
@@ -63,8 +66,8 @@ def test_several_tables_with_columns_and_values_of_their_own(folder, tmp_path):
         columns={"group": "race"},
         values={"Latino_Hispanic": "latino"},
     )
-    assert look_up("a/1.jpg") == Labels(25, "male", "latino")
-    assert look_up("b/2.jpg") == Labels(15, "female", "east asian")
+    assert look_up("a/1.jpg") == Labels(25, "male", "latino", 20)
+    assert look_up("b/2.jpg") == Labels(15, "female", "east asian", 10)
     assert b"train" not in data
     assert b"East Asian" in data
 
@@ -79,12 +82,27 @@ def test_labels_may_stand_in_the_file_name(folder):
     assert look_up("a/1.jpg") is UNKNOWN
 
 
+def test_what_the_table_leaves_out_the_file_name_may_say(folder):
+    (folder / "labels.csv").write_text("file,gender\nAF12.jpg,male\n")
+    look_up, _ = reader(folder, pattern=r"^A(?P<gender>[FM])(?P<age>\d+)")
+    assert look_up("AF12.jpg") == Labels(12, "male", "", 12)
+
+
+def test_accents_may_be_letters_of_their_own(folder):
+    (folder / "Zo\u0065\u0308.jpg").write_bytes(b"")
+    (folder / "labels.csv").write_text("file,age\nZo\u00eb.jpg,9\n", encoding="utf-8")
+    look_up, _ = reader(folder)
+    assert look_up("Zo\u0065\u0308.jpg").age == 9
+
+
 @pytest.mark.parametrize(
     ("table", "more", "complaint"),
     [
         ("name,age\n1.jpg,3\n", {}, "no column 'file'"),
         ("file,age\n1.jpg,3\n", {"columns": {"group": "race"}}, "no column 'race'"),
-        ("file,age\n1.jpg,old\n", {}, "age of 1.jpg is not a number: 'old'"),
+        ("file,age\n1.jpg,old\n", {}, "age of 1.jpg is not a number of years: 'old'"),
+        ("file,age\n1.jpg,180\n", {}, "age of 1.jpg is not a number of years: '180'"),
+        ("file,age\nset/b/2.jpg,3\n", {}, "no row is about a picture of .*, like 'AF12.jpg'"),
         ("file\n", {"pattern": "("}, "not a regular expression"),
     ],
 )
@@ -95,7 +113,7 @@ def test_labels_that_cannot_be_used_are_refused(folder, tmp_path, table, more, c
 
 
 def test_names_stand_one_a_line(tmp_path):
-    (tmp_path / "names.txt").write_text("a.jpg\n\n b.jpg \n")
+    (tmp_path / "names.txt").write_text("a.jpg\n\n b.jpg \n", encoding="utf-8-sig")
     assert names_in(tmp_path / "names.txt") == {"a.jpg", "b.jpg"}
     assert names_in(None) == frozenset()
     with pytest.raises(LabelError, match="No such file"):
