@@ -110,7 +110,7 @@ def check_parity(module: nn.Module, path: Path, make: dict[str, Any], tolerance:
     """Compare PyTorch with ONNX Runtime at several batch sizes; returns the largest difference.
 
     Raises:
-        ValueError: they differ by more than the tolerance.
+        ValueError: they differ by more than the tolerance, or a result is not finite.
     """
     session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
     worst = 0.0
@@ -121,6 +121,8 @@ def check_parity(module: nn.Module, path: Path, make: dict[str, Any], tolerance:
         for served, own in zip(session.run(None, inputs), given, strict=True):
             if served.shape != own.shape or served.dtype != own.dtype:
                 raise ValueError(f"{path.name}: {served.dtype}{served.shape} served, {own.dtype}{own.shape} in PyTorch")
+            if not (np.isfinite(served).all() and np.isfinite(own).all()):
+                raise ValueError(f"{path.name}: it computes what is no number")
             worst = max(worst, float(np.abs(served.astype(np.float64) - own.astype(np.float64)).max()))
     if worst > tolerance:
         raise ValueError(f"{path.name} differs from PyTorch by {worst:.3g}, more than {tolerance:.3g}")

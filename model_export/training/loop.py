@@ -65,21 +65,20 @@ class Losses:
         self._values: dict[str, list[float]] = defaultdict(list)
 
     def count(self, report: dict[str, float]) -> None:
-        """Count in a step's."""
+        """Count in a step's.
+
+        Raises:
+            FloatingPointError: one is not finite; what follows from it would replace a checkpoint that is sound.
+        """
+        if bad := [name for name, value in report.items() if not math.isfinite(value)]:
+            raise FloatingPointError(f"not finite: {', '.join(bad)}")
         for name, value in report.items():
             self._values[name].append(value)
 
     def means(self) -> dict[str, float]:
-        """Of what was counted since the last call.
-
-        Raises:
-            FloatingPointError: one is not finite.
-        """
+        """Of what was counted since the last call."""
         means = {name: float(np.mean(values)) for name, values in self._values.items()}
         self._values.clear()
-        bad = [name for name, value in means.items() if not math.isfinite(value)]
-        if bad:
-            raise FloatingPointError(f"not finite: {', '.join(bad)}")
         return means
 
 

@@ -125,7 +125,8 @@ class Networks:
 
         The optimisers of one that has travelled begin anew.
         """
-        state = torch.load(path, map_location=self.device, weights_only=True)
+        # Not on the device: optimisers keep their count of steps where it is loaded, and read it at every step.
+        state = torch.load(path, map_location="cpu", weights_only=True)
         for name, net in self.by_name.items():
             # Checkpoints up to 0.6.0 know no bias of embeddings.
             net.load_state_dict(state["networks"].get(name, {}))

@@ -174,13 +174,14 @@ def test_facts_are_added_without_another_export_while_everything_is_the_same(
     assert exporting.add_facts(checkpoint, out, "1", facts, many) is None, "the graphs were changed"
 
 
-def test_a_graph_that_differs_from_pytorch_is_refused(exported: Path) -> None:
+@pytest.mark.parametrize(("value", "complaint"), [(0.0, "differs from PyTorch"), (np.nan, "is no number")])
+def test_a_graph_that_differs_from_pytorch_is_refused(exported: Path, value: float, complaint: str) -> None:
     class Wrong(torch.nn.Module):
         def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            return torch.zeros(len(image), 70), torch.zeros(len(image), 192)
+            return torch.full((len(image), 70), value), torch.zeros(len(image), 192)
 
     make = {"image": lambda count: np.random.default_rng(0).integers(0, 256, (count, 128, 128, 3), np.uint8)}
-    with pytest.raises(ValueError, match="differs from PyTorch"):
+    with pytest.raises(ValueError, match=complaint):
         graphs.check_parity(Wrong(), exported / "encoder.onnx", make, 1e-6)
 
 
