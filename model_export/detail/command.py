@@ -14,14 +14,18 @@ import numpy as np
 import torch
 
 from app.core.faces import Bytes
+from app.errors import ModelsInvalid
+from app.runtime.manifest import NETWORKS, read_manifest
 from model_export.detail.config import DetailConfig
-from model_export.detail.export import add_to_manifest, write_detail
+from model_export.detail.export import add_to_model, write_detail
 from model_export.detail.material import LEAST_EYES, Material, Wanted, gather
-from model_export.detail.measure import Enlarge, measure
-from model_export.detail.report import write_card
+from model_export.detail.measure import Enlarge, Enlarger, measure
+from model_export.detail.report import BEGIN, END, write_card
 from model_export.detail.sheet import write_sheet
 from model_export.detail.trainer import DetailTrainer
+from model_export.evaluation.report import check_markers
 from model_export.evaluation.studio import batches
+from model_export.exporting.graphs import digest
 from model_export.networks.detail import DetailStage
 from model_export.pictures import to_bytes, to_tensor
 from model_export.preparing.dataset import Split
@@ -41,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, help="folder of the run; a run that is there already goes on")
     parser.add_argument("--models", type=Path, default=Path("app/models"), help="the model that draws")
     parser.add_argument("--out", type=Path, help="model folder to write the detail stage to at the end (MODELS)")
-    parser.add_argument("--steps", type=int, default=DetailConfig().steps, help="steps of the training")
+    parser.add_argument("--steps", type=int, help=f"steps of a new training ({DetailConfig().steps})")
     parser.add_argument("--faces", type=int, default=3000, help="most photographs, and most faces that are drawn")
     parser.add_argument(
         "--least-eyes", type=float, default=LEAST_EYES, help="least distance of the eyes in a photograph, in pixels"
@@ -56,16 +60,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train, measure and write; returns 0, 2 where the photographs cannot be used, or 143 if SIGTERM stopped it."""
+    """Train, measure and write; returns 0, 2 where it cannot begin, or 143 if SIGTERM stopped it."""
     deadline = time.monotonic() + arguments.max_seconds
-    folder = RunFolder(arguments.folder)
+    folder, out = RunFolder(arguments.folder), arguments.out or arguments.models
     folder.path.mkdir(parents=True, exist_ok=True)
     try:
+        read_manifest(out)
+        if arguments.card:
+            check_markers(arguments.card, BEGIN, END)
+        config = _settings(folder, arguments.steps)
         training, held_out = (_material(arguments, split) for split in ("train", "test"))
-    except (SourceError, ValueError, FileNotFoundError) as error:
+    except (SourceError, ModelsInvalid, ValueError, OSError) as error:
         print(f"detail: {error}", file=sys.stderr)
         return 2
-    config = _settings(folder, arguments.steps)
     trainer = DetailTrainer(config, training, choose_device(arguments.device))
     if folder.checkpoint.exists():
         trainer.load(folder.checkpoint)
@@ -84,11 +91,13 @@ def run(arguments: argparse.Namespace) -> int:
     if trainer.steps < config.steps:
         print(f"detail: {trainer.steps} of {config.steps} steps; the same command goes on from here")
         return 0
-    out = arguments.out or arguments.models
     stage = trainer.averaged.cpu().eval()
-    parity = write_detail(stage, out)
-    facts = measure(held_out, training, arguments.models, enlarger(stage))
-    add_to_manifest(out, facts, {"settings": config.model_dump(mode="json"), **_told(training)}, parity)
+    # Beside the run first: a model whose manifest names another file is not served.
+    parity = write_detail(stage, folder.path)
+    facts = measure(held_out, training, arguments.models, Enlarger(enlarger(stage), enlarger(stage, drawn=False)))
+    decoder = digest(arguments.models / NETWORKS["decoder"])
+    told = {"settings": config.model_dump(mode="json"), **_told(training), "decoder": decoder}
+    add_to_model(out, folder.path / NETWORKS["detail"], facts, told, parity)
     folder.path.joinpath("detail.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     if arguments.card:
         write_card(arguments.card, facts)
@@ -107,11 +116,18 @@ def _told(training: Material) -> dict[str, int]:
     return {"photographs": len(training.photographs), "faces_drawn": len(training.drawings)}
 
 
-def _settings(folder: RunFolder, steps: int) -> DetailConfig:
-    """Of the run that goes on, or new ones."""
+def _settings(folder: RunFolder, steps: int | None) -> DetailConfig:
+    """Of the run that goes on, or new ones.
+
+    Raises:
+        ValueError: other steps are asked of a run that goes on; its rates fall along those that it was begun with.
+    """
     if folder.config.exists():
-        return DetailConfig.model_validate_json(folder.config.read_text())
-    config = DetailConfig(steps=steps)
+        config = DetailConfig.model_validate_json(folder.config.read_text())
+        if steps not in (None, config.steps):
+            raise ValueError(f"{folder.path} was begun with {config.steps} steps: use another folder for {steps}")
+        return config
+    config = DetailConfig() if steps is None else DetailConfig(steps=steps)
     folder.config.write_text(config.model_dump_json(indent=2))
     return config
 
@@ -121,12 +137,12 @@ def _look(trainer: DetailTrainer, held_out: Material, folder: RunFolder) -> None
     write_sheet(folder.sheet(trainer.steps), small, enlarger(trainer.averaged)(small))
 
 
-def enlarger(stage: DetailStage) -> Enlarge:
-    """The stage as a function of bytes."""
-    device = next(stage.parameters()).device
+def enlarger(stage: DetailStage, *, drawn: bool = True) -> Enlarge:
+    """The stage as a function of bytes: of drawings, or of pictures without the decoder's weave."""
+    device, draw = next(stage.parameters()).device, stage if drawn else stage.enlarge
 
     @torch.inference_mode()
     def enlarge(small: Bytes) -> Bytes:
-        return np.concatenate([to_bytes(stage(to_tensor(part, device))).cpu().numpy() for part in batches(small)])
+        return np.concatenate([to_bytes(draw(to_tensor(part, device))).cpu().numpy() for part in batches(small)])
 
     return enlarge

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Self
 
-from model_export.networks.detail import DetailWidths
+from pydantic import Field, model_validator
+
+from app.core.faces import FRAME_SIZE
+from model_export.networks.detail import SCALE, DetailWidths
 from model_export.training.config import Settings, Weight
 
 
@@ -18,10 +21,12 @@ class DetailWeights(Settings):
     grid: Weight = 2
     """No grid of period two, in either."""
     adversarial: Weight = 0.02
-    """The critic is to take either for photographs."""
+    """Photographs: the critic is to take those enlarged for whole ones."""
+    adversarial_drawn: Weight = 0
+    """Drawings: the critic is to take them for photographs; at 0 it never sees any."""
     feature_matching: Weight = 0.1
     """Photographs: the critic sees the same in both."""
-    feature_moments: Weight = 0.05
+    feature_moments: Weight = 0
     """Drawings: the critic sees as much of everything as in photographs."""
 
 
@@ -36,7 +41,7 @@ class DetailConfig(Settings):
     """Steps before the critic counts; its losses grow over as many more, at most."""
     batch: int = Field(6, ge=2)
     """Patches of photographs a step, and as many of drawings."""
-    patch: int = Field(64, ge=24)
+    patch: int = Field(64, ge=24, le=FRAME_SIZE)
     """Side of a patch in pixels of the smaller size."""
     seen: int = Field(64, ge=24)
     """Side of what the critic sees of each, in pixels of the larger size."""
@@ -52,3 +57,9 @@ class DetailConfig(Settings):
     """Of the losses."""
     networks: DetailWidths = DetailWidths(width=24, dilations=(1, 2, 4, 4, 2, 1), critic=24)
     """Sizes of the networks."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.seen > SCALE * self.patch:
+            raise ValueError(f"the critic cannot see {self.seen} pixels of patches of {SCALE * self.patch}")
+        return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from app.core.faces import FRAME_SIZE
 from app.runtime.graphs import IMAGE, LARGER
 from app.runtime.manifest import FILE, NETWORKS
 from model_export.exporting.export import IMAGE_TOLERANCE
-from model_export.exporting.graphs import check_parity, describe, digest, round_to_half, save, to_onnx
+from model_export.exporting.graphs import check_parity, describe, round_to_half, save, to_onnx
 from model_export.networks.detail import SCALE, DetailStage, faded
 from model_export.pictures import normalised, to_bytes
+from model_export.preparing.files import replacing
 
 LINEAR = torch.tensor(
     [
@@ -89,13 +91,15 @@ def write_detail(stage: DetailStage, out: Path) -> float:
     return check_parity(served, path, {IMAGE: pictures}, IMAGE_TOLERANCE)
 
 
-def add_to_manifest(out: Path, facts: dict[str, Any], training: dict[str, Any], parity: float) -> None:
-    """Name the file in the manifest, with what was measured and how it was trained."""
+def add_to_model(out: Path, network: Path, facts: dict[str, Any], training: dict[str, Any], parity: float) -> None:
+    """Put the network into a model folder, and into its manifest with what was measured and how it was trained."""
+    with replacing(out / NETWORKS["detail"]) as unfinished:
+        shutil.copyfile(network, unfinished)
     path = out / FILE
     manifest = json.loads(path.read_text(encoding="utf-8"))
     manifest["files"]["detail"] = describe(out / NETWORKS["detail"])
     manifest.setdefault("metrics", {})["detail"] = facts
-    drawn_by = digest(out / NETWORKS["decoder"])
-    manifest.setdefault("training", {})["detail"] = training | {"decoder": drawn_by}
+    manifest.setdefault("training", {})["detail"] = training
     manifest.setdefault("parity", {})["detail"] = parity
-    path.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    with replacing(path) as unfinished:
+        unfinished.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")

@@ -6,6 +6,7 @@ Images are [n, 3, h, w] in [-1, 1]; those of twice their side are called large.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -15,9 +16,10 @@ from model_export.networks.detail import SCALE, blurred
 
 
 def degraded(large: Tensor, random: torch.Generator, noise: float = 0.01) -> Tensor:
-    """Photographs at half their side, as blurred as drawings are and as rounded: blur, mean of 2 x 2, noise, 8 bits.
+    """Photographs at half their side, as blurred, flat and rounded as drawings.
 
-    The blur is a Gaussian of a deviation between 0.3 and 1.6 pixels, one for the batch.
+    Blur, mean of 2 x 2, median, noise, 8 bits. The blur is a Gaussian of a deviation between 0.3 and 1.6 pixels. The
+    median of 3 x 3 pixels, which takes texture away and leaves edges, has any share: one of each for the batch.
     """
     sigma = 0.3 + 1.3 * float(torch.rand((), generator=random))
     reach = max(1, math.ceil(3 * sigma))
@@ -26,9 +28,16 @@ def degraded(large: Tensor, random: torch.Generator, noise: float = 0.01) -> Ten
     kernel = (line[:, None] * line).expand(large.shape[1], 1, -1, -1).to(large.device)
     padded = F.pad(large, (reach,) * 4, mode="replicate")
     small = F.avg_pool2d(F.conv2d(padded, kernel, groups=large.shape[1]), SCALE)
+    small = small.lerp(median(small), float(torch.rand((), generator=random)))
     strength = noise * torch.rand(len(small), 1, 1, 1, generator=random)
     small = small + strength.to(small.device) * torch.randn(small.shape, generator=random).to(small.device)
     return (((small + 1) * 127.5).round().clamp(0, 255) / 127.5) - 1
+
+
+def median(images: Tensor) -> Tensor:
+    """Of each channel of images [n, c, h, w] the median of 3 x 3 pixels; edges are repeated."""
+    padded = F.pad(images, (1, 1, 1, 1), mode="replicate")
+    return padded.unfold(2, 3, 1).unfold(3, 3, 1).flatten(4).median(4).values
 
 
 def pixel(image: Tensor, target: Tensor) -> Tensor:
@@ -67,12 +76,12 @@ def grid(large: Tensor, window: int = 18) -> Tensor:
     return total + (four / four.mean()).log().square().mean()
 
 
-def feature_matching(features: list[Tensor], target: list[Tensor]) -> Tensor:
+def feature_matching(features: Sequence[Tensor], target: Sequence[Tensor]) -> Tensor:
     """L1 distance of the critic's features, image against the photograph that it was made of (Wang et al. 2018)."""
     return torch.stack([(a - b).abs().mean() for a, b in zip(features, target, strict=True)]).mean()
 
 
-def feature_moments(features: list[Tensor], target: list[Tensor]) -> Tensor:
+def feature_moments(features: Sequence[Tensor], target: Sequence[Tensor]) -> Tensor:
     """L1 distance of mean and deviation of each of the critic's features, over all of a batch.
 
     For drawings, which have no photograph of their own: as much fine detail as photographs have, wherever it lies.

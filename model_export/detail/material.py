@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from app.core.faces import FRAME_SIZE, Bytes, Detector, Floats, align
 from app.core.generate import NEUTRAL, Generator, uniform_controls
+from app.runtime.manifest import NETWORKS
+from model_export.exporting.graphs import digest
 from model_export.networks.detail import SCALE
 from model_export.preparing.cutting import UnusablePicture, read_picture
 from model_export.preparing.dataset import FaceSet, Split
-from model_export.preparing.files import replacing
+from model_export.preparing.files import replacing, write_json
 from model_export.preparing.pictures import Pictures
 from model_export.preparing.sources import Sources
 
@@ -69,10 +73,14 @@ def gather(sources: Sources, prepared: Path, models: Path, split: Split, folder:
         wanted: which photographs.
 
     Raises:
-        ValueError: no photograph is large enough.
+        ValueError: no photograph is large enough, or the folder holds what was made of others.
     """
     paths = {field.name: folder / f"{split}-{field.name}.npy" for field in fields(Material)}
-    if not all(path.exists() for path in paths.values()):
+    made_of, told = _made_of(sources, prepared, models, wanted), folder / f"{split}.json"
+    if told.exists():
+        if changed := [name for name, value in json.loads(told.read_text()).items() if made_of.get(name) != value]:
+            raise ValueError(f"{folder} was begun with another {' and '.join(changed)}: use another folder")
+    else:
         folder.mkdir(parents=True, exist_ok=True)
         chosen = _large_enough(prepared, split, wanted)
         photographs = list(_cut(sources, chosen, models))
@@ -87,7 +95,19 @@ def gather(sources: Sources, prepared: Path, models: Path, split: Split, folder:
         for path, array in zip(paths.values(), made, strict=True):
             with replacing(path) as unfinished, unfinished.open("wb") as file:
                 np.save(file, array)
+        write_json(told, made_of)
     return Material(*(np.load(path, mmap_mode="r") for path in paths.values()))
+
+
+def _made_of(sources: Sources, prepared: Path, models: Path, wanted: Wanted) -> dict[str, Any]:
+    """All that the material depends on, as it comes back out of JSON."""
+    return {
+        "encoder": digest(models / NETWORKS["encoder"]),
+        "decoder": digest(models / NETWORKS["decoder"]),
+        "set": digest(prepared / "faces.csv"),
+        "photographs": [str(source.photographs.resolve()) for source in sources.source],
+        "choice": json.loads(json.dumps(asdict(wanted))),
+    }
 
 
 def _large_enough(prepared: Path, split: Split, wanted: Wanted) -> dict[str, list[str]]:

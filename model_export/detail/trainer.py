@@ -70,7 +70,8 @@ class DetailTrainer:
         share = self._share_of_critic()
         if share > 0:
             seen = self._windows(random)
-            terms |= {name: share * term for name, term in self._judged(large[seen], redone[seen], made_drawn[seen])}
+            judged = self._judged(large[seen], redone[seen], made_drawn[seen])
+            terms |= {name: share * term for name, term in judged.items()}
         counts = config.weights.model_dump()
         self._update(self._stage, self._optimiser, torch.stack([counts[name] * terms[name] for name in terms]).sum())
         if share > 0:
@@ -89,7 +90,7 @@ class DetailTrainer:
 
     def load(self, path: Path) -> None:
         """Go on from a checkpoint of the same configuration."""
-        state = torch.load(path, map_location=self.device, weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
         self.steps = state["steps"]
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
@@ -143,26 +144,35 @@ class DetailTrainer:
         alone = self.config.alone
         return min(1.0, max(0.0, (self.steps - alone) / max(1, min(alone, self.config.steps - alone) // 2)))
 
-    def _judged(self, large: Tensor, redone: Tensor, made_drawn: Tensor) -> list[tuple[str, Tensor]]:
-        """The losses that look through the critic's eyes."""
+    def _judged(self, large: Tensor, redone: Tensor, made_drawn: Tensor) -> dict[str, Tensor]:
+        """The losses that look through the critic's eyes, of photographs and, where they count, of drawings."""
+        weights = self.config.weights
+        of_drawings = weights.adversarial_drawn > 0 or weights.feature_moments > 0
         self._critic.requires_grad_(requires_grad=False)
         with mixed_precision(self.device):
-            logits, features = self._critic(torch.cat([large, redone, made_drawn]))
+            logits, features = self._critic(torch.cat([large, redone, made_drawn] if of_drawings else [large, redone]))
         self._critic.requires_grad_(requires_grad=True)
-        real, *drawn = logits.chunk(3)
-        photograph, made, of_drawing = zip(*(feature.float().chunk(3) for feature in features), strict=True)
-        return [
-            ("adversarial", adversarial(torch.cat(drawn), torch.cat([real, real]))),
-            ("feature_matching", losses.feature_matching(list(made), list(photograph))),
-            ("feature_moments", losses.feature_moments(list(of_drawing), list(photograph))),
-        ]
+        verdicts = logits.split(len(large))
+        seen = list(zip(*(feature.float().split(len(large)) for feature in features), strict=True))
+        terms = {
+            "adversarial": adversarial(verdicts[1], verdicts[0]),
+            "feature_matching": losses.feature_matching(seen[1], seen[0]),
+        }
+        if of_drawings:
+            terms |= {
+                "adversarial_drawn": adversarial(verdicts[2], verdicts[0]),
+                "feature_moments": losses.feature_moments(seen[2], seen[0]),
+            }
+        return terms
 
     def _teach(self, large: Tensor, made: Tensor) -> Tensor:
-        """An update of the critic: it is to tell photographs from what was made of them and of drawings."""
+        """It learns to tell photographs from what was made of them, and of drawings where that counts."""
+        if not self.config.weights.adversarial_drawn:
+            made = made[: len(large)]
         with mixed_precision(self.device):
             logits, _ = self._critic(torch.cat([large, made]))
-        real, *drawn = logits.chunk(3)
-        loss = adversarial(torch.cat([real, real]), torch.cat(drawn))
+        real, *others = logits.split(len(large))
+        loss = torch.stack([adversarial(real, other) for other in others]).mean()
         self._update(self._critic, self._critic_optimiser, loss)
         return loss
 

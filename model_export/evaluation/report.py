@@ -187,12 +187,21 @@ def write(path: Path, text: str, begin: str = BEGIN, end: str = END) -> None:
     Raises:
         ValueError: the card lacks the markers.
     """
-    document = path.read_text(encoding="utf-8")
-    before, found, rest = document.partition(begin)
+    before, after = check_markers(path, begin, end)
+    path.write_text(f"{before}{begin}\n\n{text}\n{end}{after}", encoding="utf-8")
+
+
+def check_markers(path: Path, begin: str = BEGIN, end: str = END) -> tuple[str, str]:
+    """What stands before and after the tables of a card.
+
+    Raises:
+        ValueError: the card lacks the markers.
+    """
+    before, found, rest = path.read_text(encoding="utf-8").partition(begin)
     _, closed, after = rest.partition(end)
     if not (found and closed):
         raise ValueError(f"{path}: lacks the lines {begin} and {end}")
-    path.write_text(f"{before}{begin}\n\n{text}\n{end}{after}", encoding="utf-8")
+    return before, after
 
 
 def find(metrics: dict[str, Any], path: str) -> dict[str, Any] | None:

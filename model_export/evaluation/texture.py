@@ -17,11 +17,10 @@ EYE_SIDE = 0.16
 
 def measure(sample: Sample) -> dict[str, Any]:
     """Equal phases and even steps of redrawings and variants, and how like the eyes are, beside photographs."""
-    variants = sample.variants.images
     kinds = {
-        "photographs": sample.sources,
-        "redrawn": sample.redrawn.images,
-        "variants": variants.reshape(-1, *variants.shape[2:]),
+        "photographs": sample.sources[:, None],
+        "redrawn": sample.redrawn.images[:, None],
+        "variants": sample.variants.images,
     }
     found = {kind: of(sample, pictures, drawn=kind != "photographs") for kind, pictures in kinds.items()}
     return {"texture": found | {"grey": greyness(sample)}}
@@ -42,11 +41,12 @@ def greyness(sample: Sample) -> dict[str, Any]:
 
 
 def of(sample: Sample, pictures: Bytes, *, drawn: bool) -> dict[str, Any]:
-    """The figures of one kind of pictures; drawn ones have aims."""
-    sharpness = eye_sharpness(pictures)
+    """The figures of one kind of pictures [n, k, s, s, 3], k of each face; drawn ones have aims."""
+    flat = pictures.reshape(-1, *pictures.shape[2:])
+    sharpness, colour = (of_faces(found, len(pictures)) for found in (eye_sharpness(flat), eye_colour(flat)))
     figures = {
         "eye_sharpness": sample.intervals.of(lambda x: float(x[:, 1].mean() / x[:, 0].mean()), sharpness),
-        "eye_colour": sample.intervals.mean(eye_colour(pictures)),
+        "eye_colour": sample.intervals.mean(colour),
     }
     entries = even_steps(sample.intervals, pictures, drawn=drawn) | as_json(figures)
     if drawn:
@@ -55,8 +55,12 @@ def of(sample: Sample, pictures: Bytes, *, drawn: bool) -> dict[str, Any]:
 
 
 def even_steps(intervals: Intervals, pictures: Bytes, *, drawn: bool) -> dict[str, Any]:
-    """Grids of period two and seams in pictures of any side, across and down; of drawn ones with aims."""
-    across, down = steps(pictures)
+    """Grids of period two and seams in pictures [n, k, s, s, 3], across and down; of drawn ones with aims.
+
+    Intervals resample the n faces.
+    """
+    found = steps(pictures.reshape(-1, *pictures.shape[2:]))
+    across, down = (of_faces(profile, len(pictures)) for profile in found)
     figures = {
         "columns": intervals.of(phase_ratio, across),
         "rows": intervals.of(phase_ratio, down),
@@ -71,6 +75,12 @@ def even_steps(intervals: Intervals, pictures: Bytes, *, drawn: bool) -> dict[st
         for name in ("columns", "rows"):
             entries[name] |= _about_one(entries[name]["value"], 0.03)
     return entries
+
+
+def of_faces(values: Array, faces: int) -> Array:
+    """Of values [n * k, ...] of k pictures of each of n faces the means [n, ...]."""
+    means: Array = values.reshape(faces, -1, *values.shape[1:]).mean(1)
+    return means
 
 
 def _about_one(value: float, allowed: float) -> dict[str, Any]:

@@ -5,9 +5,11 @@ It is small on purpose: it runs on a CPU for every picture that is asked for in 
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
 
 from app.core.faces import FRAME_SIZE
@@ -27,10 +29,17 @@ class DetailWidths(BaseModel):
 
     width: int = Field(ge=4)
     """Channels at the size of what it is given; half of them at the size of what it gives."""
-    dilations: tuple[int, ...] = Field(min_length=2)
+    dilations: tuple[Annotated[int, Field(ge=1, le=MARGIN)], ...] = Field(min_length=2)
     """Of its convolutions at the smaller size, two to a residual block: together they see far at no cost."""
     critic: int = Field(ge=2)
     """Channels of the critic's first stage."""
+
+    @field_validator("dilations")
+    @classmethod
+    def _in_pairs(cls, dilations: tuple[int, ...]) -> tuple[int, ...]:
+        if len(dilations) % 2:
+            raise ValueError("a residual block has two")
+        return dilations
 
 
 def _convolution(channels: int, out: int, dilation: int = 1, padding: int | None = None) -> nn.Conv2d:
@@ -95,7 +104,7 @@ def enlarged(images: Tensor) -> Tensor:
 
 
 class DetailCritic(nn.Module):
-    """Tells photographs from what the detail stage drew, by patches of a few pixels.
+    """Tells photographs from what the detail stage drew, by patches of some forty pixels.
 
     Beside the pixels it is shown what blurring takes away from them: that is all it is about, and a tenth of them.
     """
@@ -107,9 +116,10 @@ class DetailCritic(nn.Module):
         super().__init__()
         width = widths.critic
         self.stages = nn.ModuleList(
-            _convolution(channels, out) for channels, out in ((6, width), (width, 2 * width), (2 * width, 3 * width))
+            _convolution(channels, out)
+            for channels, out in ((6, width), (width, 2 * width), (2 * width, 3 * width), (3 * width, 4 * width))
         )
-        self.verdict = nn.Conv2d(3 * width, 1, 1)
+        self.verdict = nn.Conv2d(4 * width, 1, 1)
 
     def forward(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Images [n, 3, h, w] in [-1, 1] -> logits [n, 1], and the features of each stage [n, c, h', w']."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +73,7 @@ def test_a_step_reports_its_losses_and_the_critic_joins_later(material: Material
     trainer = DetailTrainer(TINY, material, torch.device("cpu"))
     reports = [trainer.step() for _ in range(4)]
     assert set(reports[0]) == {"pixel", "consistency", "grid"}
-    assert set(reports[3]) - set(reports[0]) == {"adversarial", "feature_matching", "feature_moments", "critic"}
+    assert set(reports[3]) - set(reports[0]) == {"adversarial", "feature_matching", "critic"}, "what counts"
     assert all(np.isfinite(list(report.values())).all() for report in reports)
     assert reports[0]["consistency"] == 0 < reports[3]["consistency"]
 
@@ -86,6 +87,27 @@ def test_a_run_that_was_stopped_is_the_run_that_was_not(material: Material, tmp_
     assert again.steps == whole.steps == 4
     for one, other in zip(whole.averaged.parameters(), again.averaged.parameters(), strict=True):
         assert torch.allclose(one, other, atol=1e-7)
+
+
+def test_the_critic_sees_drawings_where_they_are_to_pass_it(material: Material) -> None:
+    """The same first steps, other drawings from then on: only a critic that sees them learns otherwise."""
+    unlike = replace(material, drawings=255 - material.drawings)
+    for weight, same in ((0, True), (0.01, False)):
+        weights = {"adversarial_drawn": weight, "consistency": 0, "grid": 0}
+        config = DetailConfig.model_validate(TINY.model_dump() | {"alone": 0, "weights": weights, "weave": 0})
+        losses_of_critic = []
+        for drawn in (material, unlike):
+            trainer = DetailTrainer(config, drawn, torch.device("cpu"))
+            trainer.step()
+            losses_of_critic.append([trainer.step()["critic"] for _ in range(2)])
+        assert np.allclose(*losses_of_critic, rtol=0, atol=1e-6) == same
+
+
+def test_the_median_leaves_edges_and_takes_texture() -> None:
+    edge = (torch.arange(16) >= 8).float().expand(1, 3, 16, 16)
+    assert torch.equal(losses.median(edge), edge)
+    noise = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    assert float(losses.median(noise).std()) < 0.7 * float(noise.std())
 
 
 def test_training_brings_photographs_back(material: Material) -> None:
@@ -180,7 +202,9 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder, prepared
 
 
-def test_photographs_are_cut_larger_and_drawn(photographs: tuple[Path, Path], tmp_path: Path) -> None:
+def test_photographs_are_cut_larger_and_drawn(
+    photographs: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, prepared = photographs
     sources = read_sources(folder)
     found = gather(sources, prepared, MODELS, "train", tmp_path, Wanted(faces=3))
@@ -188,8 +212,11 @@ def test_photographs_are_cut_larger_and_drawn(photographs: tuple[Path, Path], tm
     assert found.drawings.shape == (3, 2, 128, 128, 3)
     assert np.allclose(np.linalg.norm(found.embeddings, axis=1), 1, atol=1e-3)
     assert np.abs(found.drawings[:, 0].astype(int) - found.drawings[:, 1]).mean() > 1, "a redrawing, and a variant"
-    again = gather(sources, prepared, tmp_path / "no models", "train", tmp_path, Wanted(faces=3))
-    assert np.array_equal(again.drawings, found.drawings), "kept from the first time"
+    monkeypatch.setattr("model_export.detail.material._draw", lambda *_: pytest.fail("kept from the first time"))
+    again = gather(sources, prepared, MODELS, "train", tmp_path, Wanted(faces=3))
+    assert np.array_equal(again.drawings, found.drawings)
+    with pytest.raises(ValueError, match="begun with another choice: use another folder"):
+        gather(sources, prepared, MODELS, "train", tmp_path, Wanted(faces=3, least_eyes=40))
 
 
 def test_without_a_large_photograph_it_says_so(
@@ -199,6 +226,21 @@ def test_without_a_large_photograph_it_says_so(
     command = ["detail", str(folder), str(prepared), str(tmp_path / "run"), "--least-eyes", "300"]
     assert main(command) == 2
     assert "no photograph of the train side has eyes 300 pixels apart" in capsys.readouterr().err
+
+
+def test_what_could_not_be_written_at_the_end_is_said_at_the_beginning(
+    photographs: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, prepared = photographs
+    command = ["detail", str(folder), str(prepared), str(tmp_path / "run")]
+    (tmp_path / "card.md").write_text("no table\n")
+    assert main([*command, "--card", str(tmp_path / "card.md")]) == 2
+    assert f"card.md: lacks the lines {BEGIN} and {END}" in capsys.readouterr().err
+    assert main([*command, "--out", str(tmp_path / "nothing")]) == 2
+    assert "manifest.json" in capsys.readouterr().err
+    (tmp_path / "run" / "config.json").write_text(TINY.model_dump_json())
+    assert main([*command, "--steps", "5"]) == 2
+    assert "was begun with 4 steps: use another folder for 5" in capsys.readouterr().err
 
 
 @pytest.fixture

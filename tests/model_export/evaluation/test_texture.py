@@ -5,6 +5,7 @@ import pytest
 
 from app.core.faces import FRAME_POINTS
 from model_export.evaluation import texture
+from model_export.evaluation.metrics import Intervals
 
 
 def noise(seed=0, count=6):
@@ -42,3 +43,11 @@ def test_an_eye_that_is_blurred_or_tinted_is_told_from_the_other():
     assert soft[:, 1].mean() < 0.4 * soft[:, 0].mean()
     pictures[(*patch, 0)] += 60
     assert texture.eye_colour(pictures).mean() > before + 10
+
+
+def test_more_pictures_of_a_face_are_not_more_faces():
+    """The same pictures three times: an interval over pictures would be narrower."""
+    pictures, intervals = noise(count=12)[:, None], Intervals(resamples=50, seed=0)
+    once, thrice = (texture.even_steps(intervals, faces, drawn=False) for faces in (pictures, pictures.repeat(3, 1)))
+    for name, entry in once.items():
+        assert thrice[name]["interval"] == pytest.approx(entry["interval"], rel=1e-6)
