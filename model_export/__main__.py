@@ -6,6 +6,8 @@ import argparse
 import importlib
 import sys
 
+from app.errors import CannotStart
+
 COMMANDS = {
     "prepare": "photographs -> aligned, filtered, de-duplicated, split faces",
     "train": "prepared faces -> weights",
@@ -30,7 +32,11 @@ MODULES = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one sub-command; returns its exit status."""
+    """Run one sub-command; returns its exit status, 2 where it cannot do what it is told.
+
+    What a person can mend, a file that is not there or a setting that cannot be, is said in a line. `python -X dev`
+    shows where it came up.
+    """
     words = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(prog="python -m model_export", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
@@ -45,7 +51,13 @@ def main(argv: list[str] | None = None) -> int:
             module.add_arguments(command)
             command.set_defaults(run=module.run)
     args = parser.parse_args(words)
-    status: int = args.run(args)
+    try:
+        status: int = args.run(args)
+    except (CannotStart, ValueError, OSError) as error:
+        if sys.flags.dev_mode:
+            raise
+        print(f"{args.command}: {error}", file=sys.stderr)
+        return 2
     return status
 
 

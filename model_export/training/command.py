@@ -173,7 +173,13 @@ def settings(folder: RunFolder, arguments: argparse.Namespace) -> TrainConfig:
 
 
 def choose_device(asked: str) -> torch.device:
-    """CUDA where there is any, unless the CPU is asked for; with torchrun this process's own."""
+    """CUDA where there is any, unless the CPU is asked for; with torchrun this process's own.
+
+    Raises:
+        ValueError: there is none, but it is asked for.
+    """
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise ValueError("PyTorch finds no CUDA device here")
     if asked == "cpu" or (asked == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     device = torch.device(f"cuda:{int(os.environ.get('LOCAL_RANK', 0))}")

@@ -130,7 +130,7 @@ class TrainConfig(Settings):
 
     seed: Annotated[int, Field(ge=0)]
     """Of every random number: initial weights, order of faces, draws of each step."""
-    batch: Annotated[int, Field(ge=1)]
+    batch: Annotated[int, Field(ge=2)]
     """Faces a step and process. Beside them a half as many variants (two controls a face) and an eighth as many random
     identities are decoded."""
     total_images: Annotated[int, Field(ge=1)]
