@@ -29,6 +29,8 @@ Bytes = NDArray[np.uint8]
 Format = Literal["jpeg", "webp", "png"]
 
 READABLE = ("JPEG", "PNG", "WEBP")
+MOST_PIXELS: dict[Format, int] = {"jpeg": 65_500, "webp": 16_383, "png": 2**31 - 1}
+"""Widest and highest picture that a format has room for, or Pillow writes."""
 REDUCED_SIDE = 1600
 """A large photograph is brought to a fraction of its size, as long as its longer side keeps this many pixels."""
 

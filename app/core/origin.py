@@ -20,7 +20,7 @@ from PIL import Image
 
 from app.core.credentials import Credentials, Signer, Verifier, read_pair
 from app.core.faces import Bytes, Detector
-from app.core.images import READABLE, Format, contact_sheet, read_photo, sound, write_image
+from app.core.images import MOST_PIXELS, READABLE, Format, contact_sheet, read_photo, sound, write_image
 from app.core.provenance import Metadata, Provenance, read_metadata
 from app.core.watermark import FALSE_ALARMS, OPEN_KEY, THRESHOLD, Message, Watermark
 from app.core.watermark_search import Found, search
@@ -167,7 +167,12 @@ class Origin:
     def sheet(
         self, faces: Sequence[Bytes], columns: int | None, form: Format, quality: int, provenance: Provenance
     ) -> bytes:
-        """Drawn faces side by side as one image file; each has its own mark, so that it can be cut out."""
+        """Drawn faces side by side as one image file; each has its own mark, so that it can be cut out.
+
+        Where so many columns are wider than the format's pictures can be, there are fewer.
+        """
+        if columns is not None:
+            columns = min(columns, MOST_PIXELS[form] // faces[0].shape[1])
         return self._file(contact_sheet(list(self.marked(faces, provenance)), columns), form, quality, provenance)
 
     def marked(self, faces: Sequence[Bytes], provenance: Provenance) -> Sequence[Bytes]:

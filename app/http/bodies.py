@@ -30,6 +30,9 @@ IMAGES = ("image/jpeg", "image/png", "image/webp")
 BYTES = "application/octet-stream"
 BINARY = {"type": "string", "format": "binary"}
 MAX_FIELDS = 32
+CHARSETS = ("utf-8", "ascii", "iso8859-1", "cp1252")
+"""Of a form's text, as Python calls them. Among its other codecs are some that take minutes for a field (punycode is
+quadratic), and some that give what is no text (UTF-7 has surrogates)."""
 
 _EXTENDED_NAME = re.compile(rb";\s*filename\*", re.IGNORECASE)
 
@@ -113,6 +116,18 @@ async def json_alone(request: Request) -> None:
     if media_type != JSON and not media_type.endswith("+json"):
         what = media_type or "A body without media type"
         raise refuse(415, f"{what} is not taken here. Send {JSON}, and say so in Content-Type.", {"Accept": JSON})
+
+
+async def no_query(request: Request) -> None:
+    """Refuse parameters in the query where the body alone has them, which would be passed over otherwise.
+
+    Raises:
+        ProblemError: 422.
+    """
+    if names := sorted(set(request.query_params)):
+        problems = [ParameterProblem(name=name, message="stands in the body here, not in the query") for name in names]
+        detail = "; ".join(f"{problem.name}: {problem.message}" for problem in problems)
+        raise ProblemError(INVALID_PARAMETERS, detail, errors=problems)
 
 
 def parse(model: type[P], upload: Upload) -> P:
@@ -218,6 +233,12 @@ class _Parts(MultiPartParser):
     """The framework's parser, which knows a file by its `filename` alone."""
 
     spool_max_size = 2**62  # never to disk; the size of the whole body is bounded elsewhere
+
+    def on_part_begin(self) -> None:
+        """A part begins: can its text be read?"""
+        if self._charset not in CHARSETS:
+            raise MultiPartException("its charset is not taken here; send its text in UTF-8")
+        super().on_part_begin()
 
     def on_headers_finished(self) -> None:
         """The headers of a part are there: is it a file?"""

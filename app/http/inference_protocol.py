@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -24,6 +25,8 @@ from app.http.tensors import Tensor, TensorModel, Tensors
 PREFIX = "/v2"
 JSON_LENGTH = "Inference-Header-Content-Length"
 
+MAX_TENSORS = 16
+"""Inputs or outputs that a request may name; no network has half as many."""
 Dimension = Annotated[int, Field(ge=0, lt=2**31)]
 
 
@@ -74,8 +77,8 @@ class InferenceRequest(_Strict):
 
     id: str | None = Field(None, max_length=256)
     parameters: RequestParameters = RequestParameters()
-    inputs: list[RequestInput]
-    outputs: list[RequestOutput] = []
+    inputs: list[RequestInput] = Field(max_length=MAX_TENSORS)
+    outputs: list[RequestOutput] = Field([], max_length=MAX_TENSORS)
     """All outputs where none is named."""
 
 
@@ -202,10 +205,9 @@ class ProtocolErrors:
 def _read(model: TensorModel, request: InferenceRequest, binary: memoryview) -> Inference:
     given = [item.name for item in request.inputs]
     asked = [item.name for item in request.outputs]
-    for names in (given, asked):
-        for name in names:
-            if names.count(name) > 1:
-                raise TensorInvalid(f"'{name[:64]}' is given more than once")
+    for name, times in [*Counter(given).items(), *Counter(asked).items()]:
+        if times > 1:
+            raise TensorInvalid(f"'{name[:64]}' is given more than once")
     kinds = [model.input(name) for name in given]
     outputs = [model.output(name) for name in asked] or list(model.outputs)
     for missing in {tensor.name for tensor in model.inputs} - set(given):

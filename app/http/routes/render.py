@@ -8,7 +8,7 @@ from app.core.parameters import RenderRequest
 from app.core.variants import Variants
 from app.http import schemas
 from app.http.answers import answer_variants, model_name, search
-from app.http.bodies import json_alone
+from app.http.bodies import json_alone, no_query
 from app.http.dependencies import Charge, Service
 from app.http.documentation import errors, pictures
 from app.http.negotiation import JSON, NDJSON, ZIP, choose_picture
@@ -21,7 +21,7 @@ router = APIRouter(tags=["faces"])
     "/v1/render",
     summary="Make look-alikes of an identity",
     operation_id="render_identity",
-    dependencies=[Depends(json_alone)],
+    dependencies=[Depends(json_alone), Depends(no_query)],
     responses=pictures(schemas.RenderAnswer) | errors(400, 406, 408, 413, 415, 422, 500, 503, 504, also=(BAND_EMPTY,)),
 )
 async def render_identity(request: Request, service: Service, charge: Charge, body: RenderRequest) -> Response:

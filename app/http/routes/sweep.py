@@ -34,7 +34,10 @@ ASKED = Asked(
 async def sweep_control(
     request: Request, service: Service, work: Annotated[Work[SweepParameters], Depends(ASKED)]
 ) -> Response:
-    """Redraw the face with one control going evenly from -1 to 1 and the others at 0; as an image, one row."""
+    """Redraw the face with one control going evenly from -1 to 1 and the others at 0.
+
+    As an image it is one row, or more where that would be wider than the format's pictures can be.
+    """
     summary = partial(_summary, service.control_index(work.parameters.control))
     opened = service.sweep(work.photos["image"], work.parameters)
     return await answer_variants(

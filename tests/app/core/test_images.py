@@ -11,8 +11,10 @@ import pytest
 from PIL import Image
 
 from app.core.images import Format, contact_sheet, read_photo, write_image
+from app.core.origin import Origin
 from app.core.provenance import SYNTHETIC, Provenance
 from app.errors import NotAnImage, TooManyPixels
+from app.settings import Settings
 from tests.patience import PATIENCE
 
 MANY = 10**8
@@ -213,6 +215,14 @@ def test_a_contact_sheet_is_about_square_unless_told(count: int, columns: int | 
     assert (sheet.shape[1], sheet.shape[0]) == size
     assert sheet[0, 0, 0] == 0
     assert sorted(set(sheet[..., 0].ravel().tolist()) - {255}) == list(range(count))
+
+
+@pytest.mark.parametrize(("form", "size"), [("webp", (15_990, 16)), ("png", (16_400, 8)), ("jpeg", (16_400, 8))])
+def test_a_row_that_a_format_has_no_room_for_is_broken(form: Format, size: tuple[int, int]) -> None:
+    origin = Origin(Settings(watermark=False))
+    faces = [np.full((8, 410, 3), index, np.uint8) for index in range(40)]
+    with Image.open(io.BytesIO(origin.sheet(faces, 40, form, 90, PROVENANCE))) as sheet:
+        assert sheet.size == size
 
 
 def test_nothing_is_read_from_a_path(tmp_path: Path) -> None:

@@ -242,6 +242,19 @@ def test_a_large_upload_is_not_spooled_to_disk(
     assert answer.status_code == 200
 
 
+@pytest.mark.parametrize("charset", ["punycode", "utf-7", "unicode_escape", "utf-16"])
+def test_a_form_is_in_no_charset_that_takes_long_or_gives_no_text(
+    client: TestClient, photo: bytes, charset: str
+) -> None:
+    """A quarter of a megabyte of punycode takes most of a minute; two of these bytes are half a letter in UTF-7."""
+    fields = [b'name="image"; filename="a"\r\n\r\n' + photo, b'name="+2AA-"\r\n\r\n' + "\U00010000".encode("punycode")]
+    body = b"".join(b"--B\r\nContent-Disposition: form-data; " + field + b"\r\n" for field in fields) + b"--B--\r\n"
+    media_type = f"multipart/form-data; boundary=B; charset={charset}"
+    answer = client.post("/v1/sweep", content=body, headers={"Content-Type": media_type})
+    problem(answer, 400, "bad-request")
+    assert "send its text in UTF-8" in answer.json()["detail"]
+
+
 @pytest.mark.parametrize("charset", ["undefined", "punycode", "a\0b", "utf-16", "unicode_escape", "hex", "latin-1"])
 @pytest.mark.parametrize("name", ["control", "colour"])
 def test_a_form_in_a_charset_that_cannot_be_read(client: TestClient, photo: bytes, charset: str, name: str) -> None:

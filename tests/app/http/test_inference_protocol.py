@@ -267,6 +267,14 @@ def test_a_header_length_that_lies(address: str, length: str):
     assert "Inference-Header-Content-Length" in answer.json()["error"]
 
 
+@pytest.mark.parametrize("number", [2, 300_000])
+def test_outputs_that_nobody_has_are_refused_however_many(address: str, number: int):
+    """Counting each name among all others would take an hour."""
+    outputs = [{"name": str(one % 200_000)} for one in range(number)]
+    answer = post(address, "decoder", json.dumps(decoder_request() | {"outputs": outputs}).encode())
+    assert answer.status_code in (400, 413)
+
+
 def test_bytes_after_the_last_tensor(address: str):
     text = json.dumps(decoder_request()).encode()
     answer = post(address, "decoder", text + b"more", **{"Inference-Header-Content-Length": str(len(text))})

@@ -33,6 +33,13 @@ def test_an_identity_gives_the_images_that_its_photograph_gave(
         assert np.array_equal(pixels(a), pixels(b))
 
 
+def test_parameters_in_the_query_are_not_passed_over(client: TestClient, identity: list[float]) -> None:
+    answer = client.post("/v1/render?format=png&seed=1", json={"identity": identity})
+    assert answer.status_code == 422
+    assert [error["name"] for error in answer.json()["errors"]] == ["format", "seed"]
+    assert "stands in the body here" in answer.json()["detail"]
+
+
 def test_similarity_is_to_control_zero(client: TestClient, identity: list[float]) -> None:
     body = {"identity": identity, "controls": [[0.0] * 10]}
     (variant,) = client.post("/v1/render", json=body).json()["variants"]
