@@ -98,6 +98,7 @@ class Keyring:
         self._file = file
         self._content: bytes | None = None
         self._problem: str | None = None
+        self._wrong: list[str] = []
         self._from_file: list[Entry] = []
         self._next_look = 0.0
         if file:
@@ -147,11 +148,12 @@ class Keyring:
         except OSError as error:
             return [f"the keys file cannot be read ({error.strerror})"]
         if content == self._content:
-            return [self._problem] if self._problem else []
+            return self._wrong
         self._content = content
         # A line that is wrong is left out and the others count, so that a key that was taken away is out at once.
         self._from_file, wrong = read_entries(content.decode("utf-8", "replace").splitlines(), "line")
-        return [f"of the keys file, {sentence}" for sentence in wrong]
+        self._wrong = [f"of the keys file, {sentence}" for sentence in wrong]
+        return self._wrong
 
 
 def _digest(key: str) -> str:
@@ -263,6 +265,8 @@ def network_of(address: str) -> str:
         parsed = ipaddress.ip_address(address)
     except ValueError:
         return address
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped:
+        return str(parsed.ipv4_mapped)  # as a listener on `::` is told of it
     if parsed.version == 4:
         return address
     return str(ipaddress.ip_network((parsed, 64), strict=False))

@@ -75,10 +75,11 @@ class Metrics:
         self._rejected = counter("lookalike_rejected", "Requests refused, by problem.", ["reason"])
         self._model_info = gauge(
             "lookalike_model_info",
-            "Always 1; its labels say which model is served, and on what.",
+            "1 for the model that is served; its labels say which that is, and on what.",
             ["name", "version", "device"],
             multiprocess_mode="livemax",
         )
+        self._model: tuple[str, str, str] | None = None
 
         self._jobs = counter("lookalike_jobs_ended", "Jobs that ended, by how.", ["state"])
         self._jobs_open = gauge(
@@ -160,8 +161,13 @@ class Metrics:
 
     def model(self, name: str, version: str, device: str) -> None:
         """This model is served, on this device."""
-        self._model_info.clear()
-        self._model_info.labels(name, version, device).set(1)
+        # Of processes that share their numbers, a series that was there once cannot be taken away.
+        if self._model:
+            self._model_info.labels(*self._model).set(0)
+        if SHARED not in os.environ:
+            self._model_info.clear()
+        self._model = (name, version, device)
+        self._model_info.labels(*self._model).set(1)
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text format, over all processes that share the port."""

@@ -88,6 +88,7 @@ def test_one_subscriber_of_ipv6_is_one_caller() -> None:
     assert network_of("2001:db8::1") == network_of("2001:db8::ffff:1") == "2001:db8::/64"
     assert network_of("2001:db8:0:1::1") != network_of("2001:db8::1")
     assert network_of("192.0.2.1") == "192.0.2.1"
+    assert network_of("::ffff:192.0.2.1") == "192.0.2.1", "as a listener on :: is told of it"
     assert network_of("testclient") == "testclient"
 
 

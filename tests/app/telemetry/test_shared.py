@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from app.telemetry.metrics import SHARED
 from app.telemetry.shared import PREFIX, metrics_folder
 
 HOLD = """
@@ -41,6 +42,27 @@ def other(place: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
     yield process, Path(process.stdout.readline().strip())
     process.kill()
     process.communicate()
+
+
+def test_after_a_reload_the_model_of_before_is_not_served_any_more(tmp_path: Path) -> None:
+    code = """
+from app.telemetry.metrics import Metrics
+metrics = Metrics()
+for version in ("1.0.0", "1.1.0"):
+    metrics.model("lookalike", version, "cpu")
+print(metrics.text().decode())
+"""
+    for more in ({}, {SHARED: str(tmp_path)}):
+        text = subprocess.run(
+            [sys.executable, "-W", "error", "-c", code],
+            env=os.environ | more,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        series = [line for line in text.splitlines() if line.startswith("lookalike_model_info")]
+        assert [line.split()[-1] for line in series if '"1.1.0"' in line] == ["1.0"]
+        assert {line.split()[-1] for line in series if '"1.0.0"' in line} <= {"0.0"}
 
 
 def test_the_folder_goes_with_the_server(place: Path) -> None:
