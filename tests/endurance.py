@@ -34,7 +34,7 @@ def run(arguments: Sequence[str]) -> tuple[int, str]:
         assert process.stdout
         for line in process.stdout:
             print(line, end="", flush=True)
-            if re.match(r"=* ?\d+ (passed|failed|skipped|error)", line):
+            if re.match(r"=+ \d+ (passed|failed|skipped|error)", line):
                 counts = line.strip("= \n")
     return process.returncode, counts
 
