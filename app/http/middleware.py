@@ -68,9 +68,10 @@ class Envelope:
         method = scope["method"]
         inner = dict(scope, method="GET") if method == "HEAD" else scope
         status = 0
+        headed = False
 
         async def send_on(message: Message) -> None:
-            nonlocal status
+            nonlocal status, headed
             if message["type"] == "http.response.start":
                 status = message["status"]
                 answer = MutableHeaders(scope=message)
@@ -80,7 +81,10 @@ class Envelope:
                 if status in (408, 413):
                     answer["Connection"] = "close"  # the rest of the body is not worth reading
             elif method == "HEAD" and message["type"] == "http.response.body":
-                message = dict(message, body=b"")
+                if headed:
+                    return
+                # The end at once: who makes a long answer in pieces then sees that nobody listens, and makes no more.
+                headed, message = True, {"type": "http.response.body"}
             await send(message)
 
         try:

@@ -64,7 +64,7 @@ def serve(application: str, settings: Settings, listener: socket.socket) -> int:
     Raises:
         OSError: another program began to listen there meanwhile.
     """
-    # Upload, computation and download may take a deadline each; what is larger takes longer.
+    # Upload, computation and download may take a deadline each; a larger upload takes longer.
     seconds = 3 * settings.deadline
     longer = seconds * max(1, settings.jobs_upload_bytes / settings.max_bytes) if settings.jobs else seconds
     connection = partial(BoundedConnection, exchange_seconds=seconds, long_paths=(JOBS, longer))

@@ -27,7 +27,8 @@ class BoundedConnection(HttpToolsProtocol):
     Args:
         config, server_state, app_state, _loop: see uvicorn.
         exchange_seconds: how long one request may take from its head to the last byte that the client takes.
-        long_paths: how addresses begin whose requests may take longer, and how long.
+        long_paths: how addresses begin whose requests may take longer, and how long. What is fetched from them may be
+            of any size: there the time is that in which the client takes the next piece.
         overhead_bytes: what a body may take up on the wire beyond twice its content: framing of chunks, mostly.
     """
 
@@ -47,7 +48,7 @@ class BoundedConnection(HttpToolsProtocol):
         self._long_paths = long_paths
         self._timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
-        self._in_body = False
+        self._in_body = self._fetching = False
         self._wire_bytes = self._body_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -87,7 +88,9 @@ class BoundedConnection(HttpToolsProtocol):
         self._wire_bytes = self._body_bytes = 0
         path, seconds = self._long_paths
         is_long = bool(path) and self.url.startswith(path.encode())
-        self._within(max(seconds, self._exchange_seconds) if is_long else self._exchange_seconds)
+        self._fetching = is_long and self.parser.get_method() == b"GET"
+        longer = is_long and not self._fetching
+        self._within(max(seconds, self._exchange_seconds) if longer else self._exchange_seconds)
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -106,13 +109,15 @@ class BoundedConnection(HttpToolsProtocol):
         """The answer was written, though perhaps not yet taken."""
         super().on_response_complete()
         if self.transport.is_closing():
-            self._within(LINGER_SECONDS)
+            self._within(self._exchange_seconds if self._fetching else LINGER_SECONDS)
         else:
             self._rest()
 
     def resume_writing(self) -> None:
         """The client has taken what was written."""
         super().resume_writing()
+        if self._fetching and not self._idle:
+            self._within(self._exchange_seconds)
         self._rest()
 
     def timeout_keep_alive_handler(self) -> None:
@@ -139,7 +144,11 @@ class BoundedConnection(HttpToolsProtocol):
         self._timer = self.loop.call_later(seconds, self._give_up) if seconds is not None else None
 
     def _give_up(self) -> None:
-        self.transport.abort()
+        if self._fetching and not self._idle and not self.flow.write_paused:
+            # The client has taken what there was, and cannot help it that the next piece is not there yet.
+            self._within(self._exchange_seconds)
+        else:
+            self.transport.abort()
 
     def _refuse(self, status: int, sentence: str) -> None:
         """Answer without the application, which has not seen the request or does not see its end, and close."""
