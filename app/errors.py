@@ -12,7 +12,7 @@
     │   └── NotReady, Overloaded, DeadlineExceeded, ComputationFailed, JobsFull, TooManyJobs
     └── CannotStart             the operator has something to put right
         ├── ModelsInvalid, ProviderUnavailable, KeysInvalid, CredentialsInvalid
-        ├── SourceUnreadable, CannotRun, CannotListen
+        ├── SourceUnreadable (SourceTooLarge), CannotRun, CannotListen
         └── RecogniserFailed, CohortInvalid
 
 The message is a sentence that says what to do. `app.http.problems` has the table of what HTTP makes of them.
@@ -157,6 +157,10 @@ class CredentialsInvalid(CannotStart, ValueError):
 
 class SourceUnreadable(CannotStart):
     """There is nothing that photographs could be taken from; the message says why."""
+
+
+class SourceTooLarge(SourceUnreadable):
+    """An archive has more in it than is looked at."""
 
 
 class CannotRun(CannotStart):

@@ -7,12 +7,13 @@ be had is told as such and never ends the run.
 from __future__ import annotations
 
 import io
+import lzma
 import os
 import re
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,14 +21,49 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from app.batch.layout import MANIFEST, RUN
+from app.batch.tars import HeaderReader, Tar
 from app.core.formats import HEAD_BYTES, SUFFIXES, is_picture
-from app.errors import Refused, SourceUnreadable
+from app.errors import Refused, SourceTooLarge, SourceUnreadable
 
 PART_BYTES = 240
 """Longest part of a name; file systems take 255, and something is appended."""
+NAME_BYTES = 4096
+"""Longest name; no file system takes more at once."""
+DIRECTORY_BYTES = 200
+"""What an entry takes up in the directory of a zip, as a rule with much to spare."""
 
-# zipfile raises RuntimeError for an encrypted entry, and a subclass of it for a compression that it does not know.
-_DAMAGE = (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile, RuntimeError, UnicodeDecodeError)
+# zipfile raises RuntimeError for an encrypted entry, and a subclass of it for a compression that it does not know;
+# ValueError and OverflowError come of numbers in headers that are none, or that no file has.
+_DAMAGE = (
+    OSError, EOFError, zlib.error, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile, RuntimeError, ValueError,
+    OverflowError,
+)  # fmt: skip
+
+
+@dataclass
+class Bounds:
+    """What may be looked at, of all archives that are opened with it; it becomes less as they are.
+
+    Attributes:
+        entries: photographs, and what else there is.
+        unpacked: bytes of tar files, unpacked: what lies between two photographs has to be unpacked to get past it.
+    """
+
+    entries: int = 2**21
+    unpacked: int = 2**60
+
+    def take(self, entries: int = 0, unpacked: int = 0) -> None:
+        """Look at so many more.
+
+        Raises:
+            SourceTooLarge: they are too many.
+        """
+        self.entries -= entries
+        self.unpacked -= unpacked
+        if self.entries < 0:
+            raise SourceTooLarge("it has more entries than are looked at")
+        if self.unpacked < 0:
+            raise SourceTooLarge("unpacked it is larger than is looked at")
 
 
 @dataclass(frozen=True)
@@ -72,7 +108,7 @@ class Photograph:
 
 
 @contextmanager
-def open_source(path: Path, without: Path | None = None) -> Iterator[list[Photograph]]:
+def open_source(path: Path, without: Path | None = None, bounds: Bounds | None = None) -> Iterator[list[Photograph]]:
     """The photographs of a source, readable until the block is left.
 
     A file is a photograph by its suffix, or by its first bytes; all others, and hidden ones, are passed over. Links to
@@ -81,18 +117,23 @@ def open_source(path: Path, without: Path | None = None) -> Iterator[list[Photog
     Args:
         path: a folder, a tar (packed or not) or a zip.
         without: a folder that is passed over, the run's own output for one.
+        bounds: of an archive; a few million entries where it is left out.
 
     Raises:
         SourceUnreadable: it is none of these.
+        SourceTooLarge: it is an archive beyond the bounds.
     """
+    bounds = bounds or Bounds()
     with ExitStack() as stack:
         try:
             if path.is_dir():
                 entries = _folder(path, without)
             elif zipfile.is_zipfile(path):
-                entries = _zip(stack.enter_context(zipfile.ZipFile(path)))
+                entries = _zip(_opened_zip(stack, path, bounds))
             else:
-                entries = _tar(stack.enter_context(tarfile.open(path)))
+                entries = _tar(stack.enter_context(Tar.open(path)), bounds)
+        except SourceTooLarge as error:
+            raise SourceTooLarge(f"{path}: {error}; divide it") from error
         except tarfile.ReadError as error:
             raise SourceUnreadable(f"{path}: neither a folder nor a tar or zip") from error
         except _DAMAGE as error:
@@ -148,6 +189,19 @@ def _refused(root: Path, path: Path, why: str) -> Photograph:
     return Photograph(path.relative_to(root).as_posix(), 0, lambda: None, why)
 
 
+def _opened_zip(stack: ExitStack, path: Path, bounds: Bounds) -> zipfile.ZipFile:
+    file = stack.enter_context(path.open("rb"))
+    # Else the whole directory would be in memory, each of its entries an object, before there is anything to count.
+    headers = HeaderReader(file, 2**18 + bounds.entries * DIRECTORY_BYTES)
+    try:
+        archive = stack.enter_context(zipfile.ZipFile(headers))
+    except tarfile.ReadError:
+        raise SourceTooLarge("its directory is longer than is looked at") from None
+    bounds.take(entries=len(archive.infolist()))
+    archive.fp = file
+    return archive
+
+
 def _zip(archive: zipfile.ZipFile) -> list[Photograph]:
     entries = []
     for info in archive.infolist():
@@ -163,19 +217,22 @@ def _zip(archive: zipfile.ZipFile) -> list[Photograph]:
     return entries
 
 
-def _tar(archive: tarfile.TarFile) -> list[Photograph]:
+def _tar(archive: Tar, bounds: Bounds) -> list[Photograph]:
     # In the order of the archive: to go back in a packed one would mean to unpack it from its beginning.
     entries: list[Photograph] = []
     last = ""
     try:
-        for member in archive:
-            last = member.name
-            opened = partial(archive.extractfile, member)
-            if member.isfile() and (_named_picture(member.name) or _begins_as_picture(opened)):
-                entries.append(Photograph(member.name, member.size, opened))
-            elif not member.isfile() and not member.isdir() and _named_picture(member.name):
+        for member in iter(archive.next, None):
+            bounds.take(entries=1, unpacked=archive.offset - member.offset)
+            # Too long a name is refused for what is left of it.
+            last = name = member.name[: NAME_BYTES + 1]
+            picture = _named_picture(name) or len(name) > NAME_BYTES
+            if member.isfile() and (picture or _begins_as_picture(partial(archive.extractfile, member))):
+                # By its place: what tarfile knows of it may take up far more.
+                entries.append(Photograph(name, member.size, partial(archive.opened, member.offset)))
+            elif not member.isfile() and not member.isdir() and picture:
                 refusal = "It is a link or a device, not a file."
-                entries.append(Photograph(member.name, 0, lambda: None, refusal))
+                entries.append(Photograph(name, 0, lambda: None, refusal))
     except _DAMAGE as error:
         if not last:
             raise
@@ -203,18 +260,18 @@ def checked(entries: list[Photograph]) -> list[Photograph]:
         hidden = any(part.startswith(".") and part != ".." for part in path.parts) or "__MACOSX" in path.parts
         if entry.name and hidden:
             continue
-        if not entry.name and not entry.refusal:
-            pictures.append(replace(entry, refusal="It has no name."))
+        if not path.parts and not entry.refusal:
+            pictures.append(replace(entry, name="", refusal="It has no name."))
         elif entry.name and _unsafe(entry.name):
             pictures.append(replace(entry, refusal="Its name leads out of the archive, or cannot be a file's."))
         else:
             pictures.append(replace(entry, name=path.as_posix() if entry.name else ""))
-    names = {entry.name for entry in pictures if not entry.refusal}
+    below = _below_others(entry.name for entry in pictures if not entry.refusal)
     checked, seen = [], set()
     for entry in pictures:
         if not entry.refusal and entry.name in seen:
             checked.append(replace(entry, refusal="Its name is there twice; the first counts."))
-        elif not entry.refusal and any(str(parent) in names for parent in PurePosixPath(entry.name).parents):
+        elif not entry.refusal and entry.name in below:
             checked.append(replace(entry, refusal="A folder of its name is itself a picture."))
         else:
             checked.append(entry)
@@ -222,10 +279,24 @@ def checked(entries: list[Photograph]) -> list[Photograph]:
     return checked
 
 
+def _below_others(names: Iterable[str]) -> set[str]:
+    """Those of which a folder is itself one of the names."""
+    found: set[str] = set()
+    above = ""
+    # By their parts, what lies below a name comes right after it.
+    for name in sorted(names, key=lambda name: name.split("/")):
+        if above and name.startswith(f"{above}/"):
+            found.add(name)
+        else:
+            above = name
+    return found
+
+
 def _unsafe(name: str) -> bool:
     parts = name.split("/")
     return (
-        name.startswith("/")
+        len(os.fsencode(name)) > NAME_BYTES
+        or name.startswith("/")
         or re.match(r"[A-Za-z]:", name) is not None
         or ".." in parts
         or any(character in name for character in "\\\0")

@@ -90,7 +90,9 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "--engine", choices=["local", "ray"], default="local", help="this machine, or a Ray cluster (local)"
     )
     parser.add_argument(
-        "--ray-address", metavar="HOST:PORT", help="of the cluster; without it RAY_ADDRESS or one that runs here, else Ray starts here"
+        "--ray-address",
+        metavar="HOST:PORT",
+        help="of the cluster; without it RAY_ADDRESS or one that runs here, else Ray starts here",
     )
     parser.add_argument(
         "--ray-replicas", metavar="N", type=int, help="copies of the service; without it one a GPU, or one a core"

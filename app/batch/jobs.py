@@ -6,15 +6,17 @@
     JOBS/ID/out/           the result, as `python -m app augment` leaves it
 
 Whoever works on a job holds its lock, in whatever process. A folder without `job.json` that nobody holds is what an
-upload left that was cut off. A job that is deleted is renamed first, so that it is gone at once.
+upload left that was cut off. A job that is deleted is renamed first, so that it is gone at once. JOBS itself is locked
+for moments only, by whoever begins a folder, takes a job on, or looks for what was cut off.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
-import io
 import json
+import logging
 import os
 import re
 import secrets
@@ -22,24 +24,24 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from app.batch.archives import Photograph, checked, open_source
 from app.batch.job import Job
 from app.batch.layout import Kind, Labels, Layout
 from app.batch.output import Output
 from app.core.parameters import VariantsParameters
-from app.errors import JobsFull, JobTooLarge, Refused, TooManyJobs
+from app.errors import JobsFull, TooManyJobs
 from app.settings import Settings
 
 ID = re.compile("[0-9a-f]{32}")
 GONE = ".gone-"
 LOCK = ".lock"
+FULL = "The disk for jobs is full. Delete jobs whose results you have, or try again later."
+
+log = logging.getLogger(__name__)
 
 State = Literal["queued", "running", "done", "failed"]
 
@@ -141,8 +143,13 @@ class Folder:
                 mine = False
             yield mine
 
+    @property
+    def taken_on(self) -> bool:
+        """Whether there is a job, be it one that cannot be read."""
+        return (self.path / "job.json").exists()
+
     def read(self) -> Record | None:
-        """The job; None where there is none, or not yet."""
+        """The job; None where there is none, not yet, or one that cannot be read."""
         try:
             return Record.model_validate_json((self.path / "job.json").read_bytes())
         except (OSError, ValueError):
@@ -196,6 +203,19 @@ class Jobs:
     def __init__(self, root: Path, settings: Settings) -> None:
         self.settings, self.root = settings, root
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._sending: dict[str, str] = {}  # owners, by id
+        self._unreadable: set[str] = set()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Wait until no other process, and no other thread, is within such a block."""
+        root = os.open(self.root, os.O_RDONLY)
+        try:
+            with contextlib.suppress(OSError):  # there are file systems on which a folder cannot be locked
+                fcntl.flock(root, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(root)
 
     def folders(self) -> Iterator[Folder]:
         """The folders of all jobs, and of those that are being sent."""
@@ -224,31 +244,57 @@ class Jobs:
         shutil.rmtree(gone, ignore_errors=True)
 
     def room(self, owner: str) -> int:
-        """Bytes that a further job of an owner may take up.
+        """Bytes that a further job of an owner may take up; what is being sent just now counts as well.
 
         Raises:
             TooManyJobs, JobsFull: none; the message says what to do.
         """
+        sent = sum(folder.size() for folder in self.folders() if not folder.taken_on)
+        return self._room(owner, list(self._sending.values()).count(owner), sent)
+
+    def _room(self, owner: str, sending: int, taken_up: int) -> int:
+        """Bytes that are left, beside all jobs that were taken on and what is given."""
         records = self.records()
-        mine = sum(record.open and record.owner == owner for record in records)
+        mine = sending + sum(record.open and record.owner == owner for record in records)
         if mine >= self.settings.jobs_open:
             raise TooManyJobs(f"{mine} jobs wait or are worked on, as many as may. Wait for one to end, or delete one.")
-        left = self.settings.jobs_disk_bytes - sum(record.bytes for record in records)
+        left = self.settings.jobs_disk_bytes - sum(record.bytes for record in records) - taken_up
         if left <= 0:
-            raise JobsFull("The disk for jobs is full. Delete jobs whose results you have, or try again later.")
+            raise JobsFull(FULL)
         return left
 
+    def take_on(self, folder: Folder, record: Record) -> None:
+        """Write the record of a job that was sent, if there still is room: others may have been sent meanwhile.
+
+        Raises:
+            TooManyJobs, JobsFull: there is none any more.
+        """
+        with self._alone():
+            self._room(record.owner, 0, record.bytes)
+            folder.write(record)
+
     @contextmanager
-    def begun(self) -> Iterator[Folder]:
-        """A folder for a job that is being sent; it is removed unless the block wrote a record."""
+    def begun(self, owner: str = "") -> Iterator[Folder]:
+        """A folder for a job that is being sent; it is removed unless the block wrote a record.
+
+        Args:
+            owner: whose job it is.
+
+        Raises:
+            JobsFull: the disk is full, whatever may be taken up of it.
+        """
         folder = Folder(self.root / secrets.token_hex(16))
-        folder.path.mkdir(mode=0o700)
-        folder.photographs.mkdir(mode=0o700)
-        with folder.locked():
+        with _disk_may_be_full(), ExitStack() as stack:
+            with self._alone():  # who tidies would take a folder for one that was cut off, before it is locked
+                folder.path.mkdir(mode=0o700)
+                stack.enter_context(folder.locked())
+            self._sending[folder.id] = owner
             try:
+                folder.photographs.mkdir(mode=0o700)
                 yield folder
             finally:
-                if folder.read() is None:
+                del self._sending[folder.id]
+                if not folder.taken_on:
                     self.delete(folder)
 
     def tidy(self) -> None:
@@ -256,88 +302,34 @@ class Jobs:
         for entry in self.root.glob(f"{GONE}*"):
             shutil.rmtree(entry, ignore_errors=True)
         for folder in self.folders():
-            record = folder.read()
-            over = record and record.ended is not None and record.ended + self.settings.jobs_keep_seconds < time.time()
-            if record and not over:
+            taken_on, record = folder.taken_on, folder.read()
+            if taken_on and record is None:
+                # Another version wrote it, perhaps, and will know what to do with it.
+                if folder.id not in self._unreadable:
+                    log.error("job cannot be read, and is left as it is", extra={"job": folder.id})
+                self._unreadable.add(folder.id)
                 continue
-            with folder.locked() as free:
-                stale = free and (over or folder.read() is None)
+            if record and (record.ended is None or record.ended + self.settings.jobs_keep_seconds >= time.time()):
+                continue
+            with self._alone(), folder.locked() as free:
+                stale = free and (record is not None or not folder.taken_on)
             if stale:
                 self.delete(folder)
 
 
-@dataclass(frozen=True)
-class Sent:
-    """What was sent for a job.
-
-    Attributes:
-        images: files by the names that they were sent under.
-        archives: tar and zip files.
-    """
-
-    images: list[tuple[str, Path]]
-    archives: list[Path]
-
-    @contextmanager
-    def photographs(self) -> Iterator[list[Photograph]]:
-        """All of them, under names that no two have in common.
-
-        Raises:
-            SourceUnreadable: an archive is none.
-        """
-        with ExitStack() as stack:
-            found: list[Photograph] = []
-            taken: set[str] = set()
-            for sent, path in self.images:
-                name = _free(sent.replace("\\", "/").rpartition("/../")[2].lstrip("./") or "photograph", taken)
-                found.append(Photograph(name, path.stat().st_size, partial(io.FileIO, path)))
-            for path in self.archives:
-                found += stack.enter_context(open_source(path))
-            yield checked(found)
-
-
-def unpack(folder: Folder, sent: Sent, output: Output, room: int, settings: Settings) -> tuple[int, int]:
-    """Take the photographs out of what was sent; returns how many there are, and how many cannot be used.
-
-    Args:
-        folder: of the job.
-        sent: the files; the caller removes them.
-        output: where those are told of that cannot be used.
-        room: most bytes that they may take up together.
-        settings: most bytes of one, and most photographs.
+@contextmanager
+def _disk_may_be_full() -> Iterator[None]:
+    """Have it said that the disk is full, where that is what was wrong.
 
     Raises:
-        SourceUnreadable: an archive is none.
-        JobTooLarge: they are too many, or too large together.
+        JobsFull: see there.
     """
-    usable = refused = 0
-    with sent.photographs() as photographs, output.skipping() as skip:
-        if len(photographs) > settings.jobs_photographs:
-            raise JobTooLarge(f"A job has at most {settings.jobs_photographs} photographs. Send fewer at a time.")
-        for photograph in photographs:
-            try:
-                data = photograph.read(settings.max_bytes)
-            except Refused as error:
-                skip(photograph.name, "refused", str(error))
-                refused += 1
-                continue
-            room -= len(data)
-            if room < 0:
-                raise JobTooLarge("The photographs take up more than is left for jobs. Send fewer at a time.")
-            folder.put(usable, photograph.name, data)
-            usable += 1
-    return usable, refused
-
-
-def _free(name: str, taken: set[str]) -> str:
-    """The name, or one like it that is not taken; it is taken from then on."""
-    stem, dot, suffix = name.rpartition(".") if "." in name else (name, "", "")
-    number = 1
-    while name in taken:
-        number += 1
-        name = f"{stem}-{number}{dot}{suffix}"
-    taken.add(name)
-    return name
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise JobsFull(FULL) from error
+        raise
 
 
 def _private(path: Path, append: bool = False) -> Any:

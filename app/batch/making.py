@@ -19,7 +19,7 @@ from app.batch.job import Job, Made, make, read, still_to_do
 from app.batch.jobs import Folder, Jobs, Record
 from app.batch.run import fill
 from app.core.service import Service
-from app.errors import CannotRun, JobsFull, NotReady, Overloaded, UnknownSize, WebhookRefused
+from app.errors import CannotRun, JobsFull, NotReady, Overloaded, UnknownControl, UnknownSize, WebhookRefused
 from app.keys import RateLimiter
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
@@ -65,12 +65,8 @@ class Maker:
         record.state, record.started = "running", record.started or time.time()
         record.bytes = await asyncio.to_thread(folder.size)
         folder.write(record)
-        places = folder.places()
-        photographs = [
-            Photograph(name, path.stat().st_size, partial(io.FileIO, path))
-            for name, path in places.items()
-            if path.exists()
-        ]
+        places = await asyncio.to_thread(folder.places)
+        photographs = await asyncio.to_thread(_left, places)
 
         def told(made: Made) -> None:
             self._told(folder, record, made, places[made.name])
@@ -80,7 +76,7 @@ class Maker:
             tally = await fill(job, engine, photographs, folder.output(record, self._jobs.settings), told)
             record.used, record.skipped, record.images = tally.used, tally.skipped, tally.images
             record.state = "done"
-        except (CannotRun, JobsFull, UnknownSize) as error:
+        except (CannotRun, JobsFull, UnknownControl, UnknownSize) as error:
             record.state, record.problem = "failed", str(error)
         except OSError:
             raise
@@ -114,8 +110,8 @@ class Maker:
         photographs: list[Photograph],
         done: set[str],
     ) -> AsyncGenerator[Made]:
-        for name in done & set(places):
-            places[name].unlink(missing_ok=True)  # used by a process that was killed before it could remove them
+        # Used by a process that was killed before it could remove them.
+        await asyncio.to_thread(_remove, [places[name] for name in done & set(places)])
         for photograph in still_to_do(photographs, done):
             photo = await asyncio.to_thread(read, photograph, job.settings.max_bytes)
             await self._room()
@@ -159,6 +155,20 @@ class Maker:
             if all(record.ended is None for record in records):
                 raise JobsFull("The disk for jobs is full; what had been made by then is in the result.")
             await asyncio.sleep(LOOK_SECONDS)
+
+
+def _left(places: dict[str, Path]) -> list[Photograph]:
+    """The photographs that are still there."""
+    return [
+        Photograph(name, path.stat().st_size, partial(io.FileIO, path))
+        for name, path in places.items()
+        if path.exists()
+    ]
+
+
+def _remove(paths: list[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
 
 
 async def tell(folder: Folder, record: Record, settings: Settings, metrics: Metrics) -> None:

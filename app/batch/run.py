@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 
 from app.batch.archives import Photograph
 from app.batch.job import SUFFIX, Job, Made, changed
@@ -46,7 +46,10 @@ async def fill(
         else:
             await asyncio.to_thread(output.forget, others)
     try:
-        with output.opened(job.parameters.images, SUFFIX[job.parameters.format]) as writer:
+        with ExitStack() as stack:
+            # In a thread, as the rest: all lines of a large data set, and its shards, are read.
+            opened = output.opened(job.parameters.images, SUFFIX[job.parameters.format])
+            writer = await asyncio.to_thread(stack.enter_context, opened)
             for made in unused:
                 writer.skip(made)
                 told(made)
@@ -56,4 +59,4 @@ async def fill(
                     told(made)
             return writer.tally
     finally:
-        output.describe()
+        await asyncio.to_thread(output.describe)

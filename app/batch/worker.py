@@ -41,7 +41,7 @@ class Worker:
     def __init__(self, jobs: Jobs, service: Service, metrics: Metrics, limiter: RateLimiter | None) -> None:
         self._jobs, self._metrics = jobs, metrics
         self._maker = Maker(jobs, service, metrics, limiter)
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._tasks: dict[str, asyncio.Task[bool]] = {}
         self._owners: dict[str, str] = {}
         self._news = asyncio.Event()
 
@@ -92,18 +92,21 @@ class Worker:
             task = self._tasks[record.id] = asyncio.create_task(self._work(Folder(self._jobs.root / record.id)))
             task.add_done_callback(partial(self._done, record.id))
 
-    def _done(self, id_: str, task: asyncio.Task[None]) -> None:
+    def _done(self, id_: str, task: asyncio.Task[bool]) -> None:
         del self._tasks[id_]
         self._owners.pop(id_, None)
         if not task.cancelled() and (error := task.exception()):
             log.error("job failed", exc_info=error)
-        self._news.set()
+        elif task.cancelled() or task.result():
+            self._news.set()
+        # Else it would be tried again and again, as fast as can be, as long as another process works on it.
 
-    async def _work(self, folder: Folder) -> None:
+    async def _work(self, folder: Folder) -> bool:
+        """Work on a job, unless another process does; returns whether there may be something else to do now."""
         with folder.locked() as mine:
             record = folder.read()
             if not mine or record is None:  # or deleted since it was listed
-                return
+                return False
             try:
                 if record.open:
                     await self._maker.make(folder, record, partial(self._owners.pop, record.id, None))
@@ -113,3 +116,4 @@ class Worker:
                     # A full disk, for one. The job is as far as it was, and will be tried again.
                     log.error("job cannot go on for now", extra={"job": folder.id, "detail": error.strerror})
                     await asyncio.sleep(TIDY_SECONDS)
+            return True

@@ -65,6 +65,7 @@ EXCEPTIONS: dict[type[Exception], Kind] = {
     errors.BandEmpty: BAND_EMPTY,
     errors.NotReady: NOT_READY,
     errors.ModelsInvalid: MODEL_INVALID,
+    errors.ProviderUnavailable: MODEL_INVALID,
     errors.Overloaded: Kind(503, "overloaded", "The service is busy"),
     errors.DeadlineExceeded: Kind(504, "deadline-exceeded", "The answer took too long"),
     errors.ComputationFailed: INTERNAL,

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from fastapi.concurrency import contextmanager_in_threadpool
 from fastapi.responses import StreamingResponse
 
 from app.batch import jobs as batch
 from app.batch import webhooks
+from app.batch.sent import Sent, unpack
 from app.core.controls import numbered
 from app.core.parameters import VariantsParameters
 from app.core.sizes import sized
@@ -95,7 +97,7 @@ async def create_job(request: Request, service: Service, jobs: Jobs, worker: Wor
     choose(request, (JSON,))
     owner = _owner(request)
     room = await asyncio.to_thread(jobs.room, owner)
-    with jobs.begun() as folder:
+    async with contextmanager_in_threadpool(jobs.begun(owner)) as folder:
         sent = folder.path / "sent"
         sent.mkdir(mode=0o700)
         model = service.engine.manifest
@@ -106,13 +108,14 @@ async def create_job(request: Request, service: Service, jobs: Jobs, worker: Wor
             webhooks.allowed(parameters.webhook, jobs.settings)
         record = _record(request, folder.id, owner, parameters)
         usable, refused = await asyncio.to_thread(
-            batch.unpack, folder, _sorted(files), folder.output(record, jobs.settings), room, jobs.settings
+            unpack, folder, _sorted(files), folder.output(record, jobs.settings), room, jobs.settings
         )
         await asyncio.to_thread(shutil.rmtree, sent)
         if not usable + refused:
             raise refuse(400, "There is no photograph in what was sent.")
-        record.photographs, record.skipped, record.bytes = usable + refused, refused, folder.size()
-        folder.write(record)
+        record.photographs, record.skipped = usable + refused, refused
+        record.bytes = await asyncio.to_thread(folder.size)
+        await asyncio.to_thread(jobs.take_on, folder, record)
     worker.look()
     where = f"{request.scope.get('root_path', '')}/v1/jobs/{folder.id}"
     return Response(_shown(record, jobs).model_dump_json(), 202, {"Location": where}, JSON)
@@ -225,11 +228,11 @@ def _asked(pairs: list[tuple[str, str]], model: Manifest) -> batch.JobParameters
     return numbered(parameters, model.control_names)
 
 
-def _sorted(files: list[SentFile]) -> batch.Sent:
+def _sorted(files: list[SentFile]) -> Sent:
     unknown = sorted({file.field for file in files} - set(FILES))
     if unknown:
         raise refuse(422, f"{unknown[0][:64]}: is no file field of this address; there are 'image' and 'archive'.")
-    return batch.Sent(
+    return Sent(
         [(file.name, file.path) for file in files if file.field == "image"],
         [file.path for file in files if file.field == "archive"],
     )

@@ -6,14 +6,17 @@ import io
 import sys
 import tarfile
 import unicodedata
+import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from app.__main__ import main
-from app.batch.archives import open_source
+from app.batch.archives import DIRECTORY_BYTES, Bounds, Photograph, checked, open_source
 from app.core import formats
+from app.errors import Refused, SourceTooLarge
 from tests.app.batch.folders import fill, lines, run, tar_of, tree, zip_of
 
 
@@ -176,3 +179,57 @@ def test_too_many_bytes(folder: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     (row,) = lines(tmp_path / "out/skipped.jsonl")
     assert row["source"] == "large.png"
     assert "at most 1048575" in row["detail"]
+
+
+def test_a_directory_without_end_is_not_read(tmp_path: Path):
+    source = zip_of(tmp_path / "in.zip", {f"{number}.txt": b"" for number in range(20)})
+    with pytest.raises(SourceTooLarge, match=r"in\.zip: it has more entries than are looked at; divide it"):
+        open_source(source, bounds=Bounds(entries=19)).__enter__()
+    with open_source(source, bounds=Bounds(entries=20)) as photographs:
+        assert not photographs
+    name = "n" * (2**18 // 8 + DIRECTORY_BYTES)
+    with (
+        pytest.raises(SourceTooLarge, match="directory is longer"),
+        open_source(zip_of(source, {f"{name}{number}": b"" for number in range(8)}), bounds=Bounds(entries=8)),
+    ):
+        pass
+
+
+def test_a_name_may_be_no_folder_of_another():
+    names = [
+        "a/b.jpg/c.jpg",
+        "a/b.jpg",
+        "a/b.jpg/c.jpg/d.jpg",
+        "a/b.jpg-2",
+        "a/b",
+        "a/b.jp",
+        "./",
+        "e/" * 2000 + "f.jpg",
+    ]
+    found = checked([Photograph(name, 1, lambda: None) for name in names])
+    assert [entry.refusal for entry in found] == [
+        "A folder of its name is itself a picture.", "", "A folder of its name is itself a picture.", "", "", "",
+        "It has no name.", "",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_LZMA, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2])
+def test_a_zip_that_is_damaged_inside(tmp_path: Path, compression: int):
+    with zipfile.ZipFile(tmp_path / "in.zip", "w", compression) as archive:
+        archive.writestr("a.jpg", bytes(number * number % 251 for number in range(20_000)))
+    whole = (tmp_path / "in.zip").read_bytes()
+    for place in range(35, len(whole) - 80, len(whole) // 40):
+        damaged = bytearray(whole)
+        damaged[place] ^= 0xFF
+        (tmp_path / "in.zip").write_bytes(damaged)
+        with suppress(Refused), open_source(tmp_path / "in.zip") as photographs:
+            for photograph in photographs:
+                photograph.read(2**20)
+
+
+def test_an_entry_that_lies_where_no_file_goes(tmp_path: Path):
+    with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
+        archive.writestr("a.jpg", b"x")
+        archive.infolist()[0].header_offset = 2**63
+    with open_source(tmp_path / "in.zip") as (photograph,), pytest.raises(Refused, match="cannot be read"):
+        photograph.read(100)

@@ -23,25 +23,20 @@ from PIL import Image
 
 from app.__main__ import main
 from app.batch import webhooks
-from app.batch.jobs import Jobs, Record
+from app.batch.jobs import Jobs
 from app.batch.worker import Worker
-from app.core.parameters import VariantsParameters
 from app.keys import make_key
 from app.main import create_app
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
+from tests.app.batch.records import record
+from tests.app.http.job_bodies import SECRET, ZIP, zipped
 from tests.conftest import encoded
 from tests.patience import PATIENCE, until
 from tests.server import Server
 
 KEYS = dict(make_key(name) for name in ("one", "two"))
 ONE, TWO = ({"X-API-Key": key} for key in KEYS)
-ZIP = {"Content-Type": "application/zip"}
-RECORD = Record(
-    id="0" * 32, owner="one", payer="one", created=0, parameters=VariantsParameters(), seed=0, layout="person",
-    labels="same-person", photographs=1,
-)  # fmt: skip
-SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
 @pytest.fixture(scope="module")
@@ -51,14 +46,6 @@ def photographs(portrait: Image.Image) -> dict[str, bytes]:
     names = ("alice/1.jpg", "alice/2.jpg", "bob.png")
     made = {name: encoded(image, name[-3:].replace("jpg", "JPEG")) for name, image in zip(names, lit, strict=True)}
     return made | {"bad.jpg": b"no picture", "../up.jpg": made["bob.png"]}
-
-
-def zipped(files: dict[str, bytes]) -> bytes:
-    output = io.BytesIO()
-    with zipfile.ZipFile(output, "w") as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return output.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +186,7 @@ def test_a_deleted_job_is_gone(client: TestClient, folder: Path, photographs: di
 def test_a_job_deleted_before_it_was_begun_leaves_nothing(tmp_path: Path):
     jobs = Jobs(tmp_path, Settings())
     with jobs.begun() as listed:
-        listed.write(RECORD.model_copy(update={"id": listed.id}))
+        listed.write(record(listed))
     records = jobs.records()
     jobs.delete(listed)
 
@@ -210,42 +197,6 @@ def test_a_job_deleted_before_it_was_begun_leaves_nothing(tmp_path: Path):
 
     asyncio.run(begin())
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("content", "headers", "query", "status", "problem", "sentence"),
-    [
-        (b"no archive", ZIP, "", 400, "not-an-archive", "neither a tar nor a zip"),
-        (b"", ZIP, "", 400, "not-an-archive", "neither a tar nor a zip"),
-        (zipped({"notes.txt": b"x"}), ZIP, "", 400, "bad-request", "no photograph"),
-        (b"x", {"Content-Type": "text/plain"}, "", 415, "unsupported-media-type", "'image' or 'archive'"),
-        (b"x", {}, "", 415, "unsupported-media-type", "application/zip"),
-        (b"x", {"Content-Type": "multipart/form-data"}, "", 400, "bad-request", "no boundary"),
-        (b"--b\r\n", {"Content-Type": "multipart/form-data; boundary=b"}, "", 400, "bad-request", "cut off"),
-        (b"x", ZIP, "?count=900", 422, "invalid-parameters", "count"),
-        (b"x", ZIP, "?count=1&count=2", 422, "invalid-parameters", "more than once"),
-        (b"x", ZIP, "?layout=pile", 422, "invalid-parameters", "layout"),
-        (b"x" * (2**22 + 1), ZIP, "", 413, "too-many-bytes", "4194304"),
-        (zipped({f"{number}.jpg": b"x" for number in range(9)}), ZIP, "", 413, "job-too-large", "at most 8"),
-        (zipped({"a.jpg": b"x"}), ZIP, "?webhook=https://example.org/", 422, "webhook-refused", "may not go"),
-    ],
-)
-def test_what_cannot_be_a_job(
-    client: TestClient, folder: Path, content: bytes, headers: dict[str, str], query: str, status: int, problem: str,
-    sentence: str,
-):  # fmt: skip
-    before = set(folder.iterdir())
-    answer = client.post(f"/v1/jobs{query}", content=content, headers=ONE | headers)
-    assert (answer.status_code, answer.json()["type"]) == (status, f"urn:lookalike:problem:{problem}")
-    assert sentence in answer.json()["detail"]
-    assert str(folder) not in answer.text
-    assert set(folder.iterdir()) <= before, "nothing is left of it"
-
-
-def test_a_field_that_is_no_photograph_is_told_of(client: TestClient):
-    answer = client.post("/v1/jobs", files={"picture": b"x"}, headers=ONE)
-    assert answer.status_code == 422
-    assert "'image' and 'archive'" in answer.json()["detail"]
 
 
 def test_jobs_are_off_without_a_folder_and_unlisted_without_keys(

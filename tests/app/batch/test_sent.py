@@ -1,0 +1,35 @@
+"""What is sent for a job, where it is more than is taken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.batch.archives import Bounds
+from app.batch.jobs import Folder
+from app.batch.output import Output
+from app.batch.sent import ARCHIVES, ENTRIES, Sent, unpack
+from app.errors import JobTooLarge
+from app.settings import Settings
+from tests.app.batch.folders import tar_of, zip_of
+
+
+def test_an_archive_of_many_things_that_are_no_photographs(tmp_path: Path) -> None:
+    source = zip_of(tmp_path / "in.zip", {f"{number}.txt": b"" for number in range(ENTRIES + 11)})
+    output = Output(tmp_path / "out")
+    with pytest.raises(JobTooLarge, match="has more entries"):
+        unpack(Folder(tmp_path), Sent([], [source]), output, 100, Settings(jobs_photographs=1))
+
+
+def test_an_archive_that_is_larger_unpacked_than_there_is_room(tmp_path: Path) -> None:
+    source = tar_of(tmp_path / "in.tar.gz", {"video": bytes(2**20)})
+    output = Output(tmp_path / "out")
+    with pytest.raises(JobTooLarge, match="larger unpacked"):
+        unpack(Folder(tmp_path), Sent([], [source]), output, 2**20, Settings())
+
+
+def test_many_archives(tmp_path: Path) -> None:
+    sent = Sent([], [tmp_path / f"{number}.zip" for number in range(ARCHIVES + 1)])
+    with pytest.raises(JobTooLarge, match=f"at most {ARCHIVES} archives"):
+        sent.photographs(Bounds()).__enter__()
