@@ -7,7 +7,6 @@ that was begun by a process that is no more is gone on with by whoever finds its
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -43,6 +42,7 @@ class Worker:
         self._maker = Maker(jobs, service, metrics, limiter)
         self._tasks: dict[str, asyncio.Task[bool]] = {}
         self._owners: dict[str, str] = {}
+        self._elsewhere: set[str] = set()
         self._news = asyncio.Event()
 
     @asynccontextmanager
@@ -76,8 +76,10 @@ class Worker:
                 self._begin(await asyncio.to_thread(self._jobs.records))
             except OSError as error:
                 log.error("jobs cannot be looked at", extra={"detail": error.strerror})
-            with contextlib.suppress(TimeoutError):
+            try:
                 await asyncio.wait_for(self._news.wait(), LOOK_SECONDS)
+            except TimeoutError:
+                self._elsewhere.clear()  # by now the others may have done with them
             self._news.clear()
 
     def _begin(self, records: list[Record]) -> None:
@@ -85,7 +87,7 @@ class Worker:
         for record in reversed(records):
             busy = record.owner in self._owners.values() or len(self._owners) == AT_ONCE
             told = record.webhook is None or record.webhook.state != "pending"
-            if record.id in self._tasks or (busy if record.open else told):
+            if record.id in self._tasks or record.id in self._elsewhere or (busy if record.open else told):
                 continue
             if record.open:
                 self._owners[record.id] = record.owner
@@ -97,12 +99,14 @@ class Worker:
         self._owners.pop(id_, None)
         if not task.cancelled() and (error := task.exception()):
             log.error("job failed", exc_info=error)
-        elif task.cancelled() or task.result():
-            self._news.set()
-        # Else it would be tried again and again, as fast as can be, as long as another process works on it.
+            return
+        if not task.cancelled() and not task.result():
+            # Or it would be tried again and again, as fast as can be, and those behind it never.
+            self._elsewhere.add(id_)
+        self._news.set()
 
     async def _work(self, folder: Folder) -> bool:
-        """Work on a job, unless another process does; returns whether there may be something else to do now."""
+        """Work on a job; returns whether it could, since no other process does."""
         with folder.locked() as mine:
             record = folder.read()
             if not mine or record is None:  # or deleted since it was listed
