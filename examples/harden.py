@@ -18,20 +18,29 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from app.audit.rates import AtRate, Bootstrap, Pairs, can_be_had
-from app.core.cohort import read_cohort
+from app.core.cohort import check_cohort, read_cohort
 from app.core.faces import Detector, Floats, Recognizer, align
 from app.core.normalisation import adaptive_s_norm
+from app.errors import LookalikeError, NoFace, NotAnImage
 
 MODELS = Path(__file__).parents[1] / "app" / "models"
 PICTURES = {".jpg", ".jpeg", ".png", ".webp"}
 
 
 def embedded(folder: Path, models: Path = MODELS) -> Iterator[tuple[int, Floats]]:
-    """Number of the person and unit vector [192] of each photograph with a face, in the order of names."""
+    """Number of the person and unit vector [192] of each photograph with a face, in the order of names.
+
+    Raises:
+        OSError: there is no such folder.
+        NotAnImage: a photograph cannot be read; the message names it.
+    """
     detect, recognise = Detector(models, "cpu"), Recognizer(models, "cpu")
     for number, person in enumerate(sorted(path for path in folder.iterdir() if path.is_dir())):
         for path in sorted(path for path in person.iterdir() if path.suffix.lower() in PICTURES):
-            photograph = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
+            try:
+                photograph = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
+            except Exception as error:  # decoders raise what they like
+                raise NotAnImage(f"{path}: cannot be read ({error})") from error
             if faces := detect(photograph):
                 yield number, recognise(align(photograph, faces[0])[None])[0]
             else:
@@ -64,14 +73,25 @@ def rates(pairs: Pairs, fmr: float) -> AtRate:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print both rates; returns the exit status."""
+    """Print both rates; returns the exit status: 0 done, 1 too few photographs, 2 photographs or cohort are none."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photographs", type=Path, help="a folder for each person, two photographs or more in it")
     parser.add_argument("cohort", type=Path, help="cohort.npz, as python -m app cohort makes it")
     parser.add_argument("--fmr", type=float, default=0.01, help="false match rate (default 0.01)")
     chosen = parser.parse_args(arguments)
-    people, vectors = zip(*embedded(chosen.photographs), strict=True)
-    cohort = read_cohort(chosen.cohort).embeddings
+    try:
+        check_cohort(chosen.cohort, MODELS)
+        cohort = read_cohort(chosen.cohort).embeddings
+        faces = list(embedded(chosen.photographs))
+        if not faces:
+            raise NoFace(f"{chosen.photographs}: no face was found; it is to hold a folder for each person")
+    except LookalikeError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"{error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
+    people, vectors = zip(*faces, strict=True)
     try:
         for name, pairs in zip(("similarity", "normalised"), compared(people, np.stack(vectors), cohort), strict=True):
             found = rates(pairs, chosen.fmr)

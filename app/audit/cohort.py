@@ -1,13 +1,14 @@
 """`python -m app cohort OUT`: people to normalise scores by, drawn or from the operator's own photographs.
 
 OUT holds `cohort.npz`, for the setting `cohort` of the service, and, where they are drawn, a picture of each, for
-`python -m app report --normalise OUT` with any recogniser. The same command goes on with pictures that are missing.
+`python -m app report --normalise OUT` with any recogniser. The same command makes the same again.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,7 +20,7 @@ from app import settings
 from app.audit import recognisers
 from app.audit.cache import Cache
 from app.audit.collection import BATCH, Collection, Studio
-from app.audit.command import DONE, FAILED, progress, whole
+from app.audit.command import DONE, FAILED, INTERRUPTED, progress, whole
 from app.batch.archives import open_source
 from app.core.cohort import FILE, Cohort
 from app.core.faces import Floats
@@ -63,6 +64,9 @@ def cohort(target: Path, count: int, seed: int, photographs: Path | None) -> int
     except OSError as error:
         refuse(f"{error.filename or target}: {error.strerror}")
         return FAILED
+    except KeyboardInterrupt:
+        print("\nlookalike: stopped; the same command begins anew.", file=sys.stderr)
+        return INTERRUPTED
     print(printable(f"{len(vectors)} people; see {target / FILE}"))
     return DONE
 
@@ -91,7 +95,8 @@ def _drawn(target: Path, count: int, seed: int, studio: Studio) -> Floats:
         CannotRun: the folder holds something else.
     """
     names = [f"{index:05}.jpg" for index in range(count)]
-    if strangers := set(os.listdir(target)) - set(names) - {FILE}:
+    # A run that was killed may have left the file half written.
+    if strangers := set(os.listdir(target)) - {*names, FILE, f"{FILE}.part"}:
         raise CannotRun(f"{target} holds {min(strangers)}, which is none of this cohort; name a new folder")
     identities = np.random.default_rng(seed).standard_normal((count, IDENTITY_SIZE)).astype(np.float32)
     origin = Origin(studio.settings)

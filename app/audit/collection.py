@@ -10,14 +10,14 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from app.audit.cache import Cache
+from app.audit.cache import Cache, mark
 from app.audit.crops import cropped
 from app.audit.recognisers import Recogniser, embeddings
 from app.batch.archives import Photograph
 from app.core.colour import desaturated, is_grey
 from app.core.faces import Bytes, Detector, Face, Floats, align, similarity
 from app.core.generate import CONTROL_SIZE, IDENTITY_SIZE, Generator, Sizes, uniform_controls
-from app.core.images import read_photo
+from app.core.located import FRAME_EYE_DISTANCE, Source
 from app.core.models import decoder_role
 from app.errors import FaceTooSmall, NoFace, PhotographUnusable, RecogniserFailed
 from app.runtime.manifest import NETWORKS, Manifest, read_manifest
@@ -40,7 +40,8 @@ class Item:
     Attributes:
         name: of the photograph, a path within its source.
         person: whom it shows or resembles, a number from 0.
-        key: what it is, to the byte.
+        digest: SHA-256 of the photograph.
+        key: what it shows, to the byte: the photograph or the look-alike, and what that was cut out or drawn by.
         identity: latent of the photograph [70].
         own: embedding by the service's recogniser [192].
         grey: whether the photograph has no colour, and so its look-alikes have none.
@@ -51,6 +52,7 @@ class Item:
 
     name: str
     person: int
+    digest: str
     key: str
     identity: Floats
     own: Floats
@@ -83,17 +85,18 @@ class Studio:
         self.manifest: Manifest = read_manifest(settings.models)
         self.sizes = Sizes(self.manifest.frame_size, self.manifest.image_size, self.manifest.crop_size)
         self.detector = Detector(settings.models, settings.device, settings.threads)
-        decoder = NETWORKS[decoder_role(settings, self.manifest)]
-        threads = settings.threads
-        self.generator = Generator(settings.models, settings.device, threads, decoder, sizes=self.sizes)
+        self.decoder = decoder_role(settings, self.manifest)
+        file, threads = NETWORKS[self.decoder], settings.threads
+        self.generator = Generator(settings.models, settings.device, threads, file, sizes=self.sizes)
 
     def cut(self, data: bytes) -> Bytes:
-        """The largest face of a photograph in the face frame [f, f, 3].
+        """The largest face of a photograph in the face frame [f, f, 3], as the service cuts it.
 
         Raises:
             NotAnImage, TooManyPixels, NoFace, FaceTooSmall: it will not do.
         """
-        photo = read_photo(data, self.settings.max_pixels)
+        source = Source(data, self.settings.max_pixels)
+        photo = source.photo
         faces: list[Face] = self.detector(photo.image)
         if not faces:
             raise NoFace("No face was found.")
@@ -101,7 +104,11 @@ class Studio:
             raise FaceTooSmall(
                 f"The eyes are {faces[0].eye_distance * photo.scale:.0f} pixels apart, which is too few."
             )
-        return align(photo.image, faces[0], self.sizes.frame)
+        image, face = photo.image, faces[0]
+        if photo.scale > 1 and face.eye_distance < FRAME_EYE_DISTANCE * self.sizes.frame:
+            # Decoded at a fraction of its size, the face would have fewer pixels than the face frame shows.
+            image, face = source.whole().image, face.scaled(photo.scale)
+        return align(image, face, self.sizes.frame)
 
     def draw(self, identities: Floats, controls: Floats, grey: bool = False) -> tuple[Bytes, Floats]:
         """Identities [n, 70] under controls [n, 10] -> pictures [n, s, s, 3], their embeddings [n, 192]."""
@@ -110,6 +117,34 @@ class Studio:
             images = desaturated(images)
             own = self.generator.judge(images)
         return images, own
+
+
+@dataclass(frozen=True)
+class Marks:
+    """How what is known of pictures was made, for the keys of the cache: another model must not find it.
+
+    Attributes:
+        cut: a face that was cut out of its photograph.
+        face: what the service makes of a photograph: whether its face can be used, identity and embedding.
+        picture: a look-alike.
+        drawn: the embedding of a look-alike by the service's recogniser.
+    """
+
+    cut: str
+    face: str
+    picture: str
+    drawn: str
+
+
+def marks(studio: Studio) -> Marks:
+    """The marks of what a studio makes, each of no more than it depends on: photographs outlast another decoder."""
+    files, sizes = studio.manifest.files, studio.sizes
+    cut = [files["detector_near"].sha256, files["detector_far"].sha256, sizes.frame]
+    encoded = [*cut, files["encoder"].sha256]
+    drawn = [*encoded, files[studio.decoder].sha256, sizes.image]
+    own = [files["recognizer"].sha256, sizes.crop]
+    least = studio.settings.min_eye_distance
+    return Marks(mark(*cut), mark(*encoded, *own, least), mark(*drawn), mark(*drawn, *own))
 
 
 class Collection:
@@ -123,10 +158,12 @@ class Collection:
     """
 
     def __init__(self, photographs: Sequence[Photograph], studio: Studio, recogniser: Recogniser, cache: Cache) -> None:
-        self._photographs = {photograph.name: photograph for photograph in photographs}
+        self._all = sorted(photographs, key=lambda photograph: photograph.name)
+        # Of two of one name the second is refused, and must not take the place of the first.
+        self._photographs = {photograph.name: photograph for photograph in photographs if not photograph.refusal}
         self._studio, self._recogniser, self._cache = studio, recogniser, cache
         self._frames: OrderedDict[str, Bytes] = OrderedDict()
-        self._model = f"{studio.manifest.files['encoder'].sha256[:16]} {studio.generator.decoder.path.name}"
+        self._marks = marks(studio)
         self.people: list[str] = []
         self.skipped: list[Skipped] = []
 
@@ -134,9 +171,8 @@ class Collection:
         """All photographs that can be used, in the order of their names; a person each where one lies in no folder."""
         items: list[Item] = []
         seen: set[tuple[int, str]] = set()
-        names = sorted(self._photographs)
-        for start in range(0, len(names), BATCH):
-            part = names[start : start + BATCH]
+        for start in range(0, len(self._all), BATCH):
+            part = self._all[start : start + BATCH]
             read = [one for one in map(self._read, part) if one]
             encoded = self._encoded(read)
             if self._recogniser.embed:
@@ -150,37 +186,46 @@ class Collection:
             told(len(part))
         return items
 
-    def _read(self, name: str) -> tuple[str, str, Floats | None] | None:
+    def _read(self, photograph: Photograph) -> tuple[str, str, Floats | None] | None:
         """A photograph's name, its digest, and what is known of it, its face cut out where that is needed."""
+        name = photograph.name
         try:
-            data = self._photographs[name].read(self._studio.settings.max_bytes)
-            key = hashlib.sha256(data).hexdigest()
-            known = self._cache.get(f"face {self._model} {key}")
+            data = photograph.read(self._studio.settings.max_bytes)
+            digest = hashlib.sha256(data).hexdigest()
+            known = self._cache.get(self._face_of(digest))
             if known is None:
-                self._keep(key, self._studio.cut(data))
+                self._keep(self._cut_of(digest), self._studio.cut(data))
             elif not len(known):
                 self.skipped.append(Skipped(name, "No face that can be used was found in it before."))
                 return None
         except PhotographUnusable as error:
             if isinstance(error, NoFace | FaceTooSmall):
-                self._cache.put([f"face {self._model} {key}"], [None])
+                self._cache.put([self._face_of(digest)], [None])
             self.skipped.append(Skipped(name, str(error)))
             return None
-        return name, key, known
+        return name, digest, known
 
     def _encoded(self, read: list[tuple[str, str, Floats | None]]) -> list[Item]:
-        new = [key for _, key, known in read if known is None]
-        found = {key: known for _, key, known in read if known is not None}
+        new = [digest for _, digest, known in read if known is None]
+        found = {digest: known for _, digest, known in read if known is not None}
         if new:
-            identities, own = self._studio.generator.encode(np.stack([self._frames[key] for key in new]))
-            grey = [[is_grey(self._frames[key])] for key in new]
+            frames = [self._frames[self._cut_of(digest)] for digest in new]
+            identities, own = self._studio.generator.encode(np.stack(frames))
+            grey = [[is_grey(frame)] for frame in frames]
             vectors = list(np.concatenate([identities, own, np.array(grey, np.float32)], axis=1))
-            self._cache.put([f"face {self._model} {key}" for key in new], vectors)
+            self._cache.put([self._face_of(digest) for digest in new], vectors)
             found |= dict(zip(new, vectors, strict=True))
-        return [
-            Item(name, self._person(name), key, row[:IDENTITY_SIZE], row[IDENTITY_SIZE:-1], bool(row[-1]))
-            for name, key, row in ((name, key, found[key]) for name, key, _ in read)
-        ]
+        return [self._item(name, digest, found[digest]) for name, digest, _ in read]
+
+    def _item(self, name: str, digest: str, row: Floats) -> Item:
+        identity, own, grey = row[:IDENTITY_SIZE], row[IDENTITY_SIZE:-1], bool(row[-1])
+        return Item(name, self._person(name), digest, self._cut_of(digest), identity, own, grey)
+
+    def _cut_of(self, digest: str) -> str:
+        return f"{self._marks.cut} {digest}"
+
+    def _face_of(self, digest: str) -> str:
+        return f"face {self._marks.face} {digest}"
 
     def _person(self, name: str) -> int:
         path = PurePosixPath(name)
@@ -198,18 +243,20 @@ class Collection:
         return made
 
     def _drawn(self, source: Item, each: int, seed: int) -> list[Item]:
-        random = np.random.Generator(np.random.PCG64([seed, int(source.key[:8], 16)]))
+        random = np.random.Generator(np.random.PCG64([seed, int(source.digest[:8], 16)]))
         ends = uniform_controls(random, each)
         reaches = np.linspace(FARTHEST / each, FARTHEST, each)
         controls = np.stack([on_path(end, float(reach)) for end, reach in zip(ends, reaches, strict=True)])
-        keys = [f"{source.key} {control.tobytes().hex()}" for control in controls]
-        known = [self._cache.get(f"drawn {self._model} {key}") for key in keys]
+        made_of = [f"{source.digest} {control.tobytes().hex()}" for control in controls]
+        keys = [f"{self._marks.picture} {one}" for one in made_of]
+        drawn = [f"drawn {self._marks.drawn} {one}" for one in made_of]
+        known = [self._cache.get(key) for key in drawn]
         shown = [self._cache.get(self._embedding_of(key)) for key in keys] if self._recogniser.embed else []
         if any(one is None for one in (*known, *shown)):  # together, which is faster than one by one
             images, own = self._studio.draw(np.repeat(source.identity[None], each, 0), controls, source.grey)
             for key, image in zip(keys, images, strict=True):
                 self._keep(key, image)
-            self._cache.put([f"drawn {self._model} {key}" for key in keys], list(own))
+            self._cache.put(drawn, list(own))
             known = list(own)
         alike = similarity(np.stack([one for one in known if one is not None]), source.own)
         made = [

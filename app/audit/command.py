@@ -19,27 +19,33 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from pydantic import ValidationError
 from tqdm import tqdm
 
 from app import settings
 from app.audit import recognisers, remote
-from app.audit.cache import Cache
+from app.audit.cache import FILE, Cache
 from app.audit.collection import Studio, Told
 from app.audit.crops import CROPS, Crop
 from app.audit.page import page
 from app.audit.recognisers import OWN, Preprocessing, Recogniser
 from app.audit.report import Asked, Audit, audit
+from app.batch import layout
 from app.batch.archives import Photograph, open_source
+from app.batch.output import LOCK
 from app.errors import CannotRun, CannotStart, PhotographUnusable, RecogniserFailed
 from app.settings import Settings
 from app.telemetry.terminal import printable, refuse
 
 DONE, FAILED, INTERRUPTED = 0, 2, 130
 """Exit statuses: the report is there, it could not be made, Ctrl-C."""
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What a text begins with that spreadsheets compute."""
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -131,10 +137,10 @@ def report(
             if not photographs:
                 raise CannotRun(f"{source}: holds no photograph; it is to hold a folder for each person")
             groups = read_labels(labels) if labels else {}
-            _claim(target)
-            with Cache(target) as cache:
-                made = _audited(photographs, normalise, groups, recogniser, Studio(chosen), cache, asked)
-        _write(target, made, plots)
+            with _claimed(target):
+                with Cache(target) as cache:
+                    made = _audited(photographs, normalise, groups, recogniser, Studio(chosen), cache, asked)
+                _write(target, made, plots)
     except (ValidationError, CannotStart, PhotographUnusable) as error:
         refuse(*settings.reasons(error))
         return FAILED
@@ -171,10 +177,8 @@ def _recogniser(chosen: Settings, options: Mapping[str, Any]) -> Recogniser:
             raise RecogniserFailed("--crop: the service's own recogniser takes the face frame, and no other crop")
         return recognisers.own(chosen)
     if remote.is_address(named):
-        variable = options["key_from"]
-        if variable and variable not in os.environ:
-            raise RecogniserFailed(f"--key-from: there is no variable {variable}")
-        return remote.from_address(named, crop, options["allow"], os.environ[variable] if variable else "")
+        key = remote.key_from(options["key_from"]) if options["key_from"] else ""
+        return remote.from_address(named, crop, options["allow"], key)
     if named.lower().endswith(".onnx"):
         how = Preprocessing(*(options[name] for name in ("size", "mean", "scale", "layout", "colours")))
         if not how.scale:
@@ -202,12 +206,27 @@ def read_labels(path: Path) -> dict[str, dict[str, str]]:
     return {name: {row["person"]: row[name] or "" for row in rows} for name in names}
 
 
-def _claim(target: Path) -> None:
-    """Make OUT, or see that it is that of an earlier report."""
+@contextmanager
+def _claimed(target: Path) -> Iterator[None]:
+    """Make OUT, or see that it is that of an earlier report, and keep every other run out of it.
+
+    Raises:
+        CannotRun: another run is at work in it, or it holds something else.
+    """
     target.mkdir(parents=True, exist_ok=True)
-    there = set(os.listdir(target))
-    if there and "embeddings.sqlite" not in there:
+    there = set(os.listdir(target)) - {LOCK}
+    if there and FILE not in there:
         raise CannotRun(f"{target} is not empty and holds no report; name a new folder")
+    lock = FileLock(target / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        told = f"{target}: another report is at work in it; wait for its end, or name a new folder"
+        raise CannotRun(told) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _audited(
@@ -249,24 +268,33 @@ def _write(target: Path, made: Audit, plots: Any) -> None:
         title = f"Look-alikes let in at FMR {made.report['reference_fmr']:g}, against the generator's similarity"
         drawn.append((title, plots.let_in(made.report["by_similarity"])))
     _replace(target / "report.json", json.dumps(made.report, indent=1) + "\n")
-    _replace(target / "rates.csv", _csv([_flat(point) for point in made.report["operating_points"]]))
-    _replace(target / "look-alikes.csv", _csv(made.look_alikes))
-    _replace(target / "report.html", page(made.report, drawn, made.worst))
+    _replace(target / "rates.csv", as_csv([_flat(point) for point in made.report["operating_points"]]))
+    _replace(target / "look-alikes.csv", as_csv(made.look_alikes))
+    _replace(target / "report.html", page(made.report, drawn, made.worst), 0o600)  # it shows faces
 
 
-def _replace(path: Path, text: str) -> None:
+def _replace(path: Path, text: str, mode: int = 0o666) -> None:
+    """Write a file, in which bytes of a name that are no text stand as %XX."""
     part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8", newline="")
+    part.unlink(missing_ok=True)  # it would keep its mode
+    opener = partial(os.open, mode=mode)
+    with open(part, "w", encoding="utf-8", newline="", opener=opener) as file:
+        file.write(layout.printable(text))
     part.replace(path)
 
 
-def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
+def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as CSV; a name that a spreadsheet would take for a formula stands behind a single quote."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     file = io.StringIO()
     writer = csv.DictWriter(file, names, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
     return file.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
 def _flat(point: Mapping[str, Any], above: str = "") -> dict[str, Any]:

@@ -54,9 +54,9 @@ def plan(items: Sequence[Item], most: int, seed: int) -> Plan:
         own.setdefault(items[place].person, []).append(place)
     genuine = [(a, b) for places in own.values() for i, a in enumerate(places) for b in places[i + 1 :]]
     source, other = [], []
-    at = {(items[place].person, items[place].key): place for place in photographs}
+    at = {(items[place].person, items[place].digest): place for place in photographs}
     for place in range(len(photographs), len(items)):
-        made_of = at[items[place].person, items[place].key.partition(" ")[0]]
+        made_of = at[items[place].person, items[place].digest]
         source.append((made_of, place))
         rest = [one for one in own[items[place].person] if one != made_of]
         if rest:

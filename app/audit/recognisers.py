@@ -24,7 +24,7 @@ from typing import Any, Literal
 import numpy as np
 
 from app.audit.crops import Crop, resized
-from app.core.faces import Bytes, Floats, Recognizer
+from app.core.faces import EMBEDDING_SIZE, Bytes, Floats, Recognizer
 from app.errors import RecogniserFailed
 from app.runtime.manifest import read_manifest
 from app.runtime.sessions import Network
@@ -71,16 +71,28 @@ class Preprocessing:
 
 
 def own(settings: Settings) -> Recogniser:
-    """The service's own recogniser.
+    """The service's own recogniser, of faces as they are cut and of pictures as they are drawn.
 
     Raises:
         ModelsInvalid, ProviderUnavailable: it cannot be had.
     """
     manifest = read_manifest(settings.models)
-    network = Recognizer(settings.models, settings.device, settings.threads, manifest.frame_size, manifest.crop_size)
-    key = manifest.files["recognizer"].sha256
+    networks = {
+        side: Recognizer(settings.models, settings.device, settings.threads, side, manifest.crop_size)
+        for side in {manifest.frame_size, manifest.image_size}
+    }
+
+    def embed(faces: list[Bytes]) -> Floats:
+        found = np.zeros((len(faces), EMBEDDING_SIZE), np.float32)
+        for side, network in networks.items():
+            rows = [row for row, face in enumerate(faces) if len(face) == side]
+            if rows:
+                found[rows] = network(np.stack([faces[row] for row in rows]))
+        return found
+
+    key = f"{manifest.files['recognizer'].sha256} {manifest.crop_size}"
     name = f"the service's own ({manifest.name} {manifest.version})"
-    return Recogniser(name, key, "frame", lambda faces: network(np.stack(faces)))
+    return Recogniser(name, key, "frame", embed)
 
 
 def from_module(text: str, crop: Crop | None) -> Recogniser:

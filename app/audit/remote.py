@@ -13,9 +13,10 @@ import http.client
 import io
 import ipaddress
 import json
+import os
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -40,7 +41,7 @@ class Server:
     """
 
     parts: SplitResult
-    key: str = ""
+    key: str = field(default="", repr=False)
 
     def post(self, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, Any]:
         """Send a body to a path below the address; returns the status and the JSON of the answer.
@@ -188,6 +189,20 @@ EMBED = {"": plain, "insightface-rest": insightface_rest, "deepface": deepface}
 SCORE = {"compreface": compreface}
 
 
+def key_from(variable: str) -> str:
+    """The key that an environment variable holds, without white space around it.
+
+    Raises:
+        RecogniserFailed: there is none that a header could hold; the message never quotes it.
+    """
+    if variable not in os.environ:
+        raise RecogniserFailed(f"--key-from: there is no variable {variable}")
+    key = os.environ[variable].strip()
+    if not (key and key.isascii() and key.isprintable()):
+        raise RecogniserFailed(f"--key-from: {variable} holds no key; one is a line of letters, digits and signs")
+    return key
+
+
 def is_address(recogniser: str) -> bool:
     """Whether `--recogniser` names an address, with a kind of server before it or none."""
     return "://" in recogniser
@@ -200,8 +215,8 @@ def from_address(recogniser: str, crop: Crop | None, allowed: Sequence[str], key
         RecogniserFailed: there is no such kind, or the host may not be asked.
     """
     kind, _, rest = recogniser.partition(":") if not recogniser.startswith("http") else ("", "", recogniser)
-    parts = urlsplit(rest)
-    if kind not in EMBED | SCORE or parts.scheme not in ("http", "https") or not parts.hostname:
+    parts = _split(rest)
+    if kind not in EMBED | SCORE or parts is None or not parts.hostname:
         kinds = ", ".join(name for name in sorted(EMBED | SCORE) if name)
         raise RecogniserFailed(
             f"--recogniser {recogniser}: is no address; give http(s)://..., with {kinds} and a colon before"
@@ -216,6 +231,16 @@ def from_address(recogniser: str, crop: Crop | None, allowed: Sequence[str], key
     if kind in SCORE:
         return Recogniser(recogniser, recogniser, chosen, score=SCORE[kind](server))
     return Recogniser(recogniser, recogniser, chosen, embed=EMBED[kind](server))
+
+
+def _split(address: str) -> SplitResult | None:
+    """The parts of an address of HTTP; None where it is none."""
+    try:
+        parts = urlsplit(address)
+        _ = parts.port  # which is looked at only when it is asked for
+    except ValueError:
+        return None
+    return parts if parts.scheme in ("http", "https") else None
 
 
 def _here(host: str) -> bool:

@@ -111,7 +111,7 @@ def audit(
             normed = _by_cohort(cohort, recogniser, studio, cache, vectors, pairs, raw, asked, told)
         after = _scored(pairs, normed[0], scorer, every, len(people))
         report["cohort"] = _gain(scored, after, bootstrap, report["reference_fmr"]) | normed[1]
-    report["conclusions"] = conclusions(report)
+    report["conclusions"] = conclusions(report, studio.sizes.image)
     rows = _look_alikes(every, pairs, raw, people)
     return Audit(report, scored, rows, _worst(collection, every, pairs, raw, asked.pictures))
 
@@ -257,8 +257,13 @@ def _worst(
     return told
 
 
-def conclusions(report: dict[str, Any]) -> dict[str, list[str]]:
-    """What a stranger may conclude from a report, and what not, in words."""
+def conclusions(report: dict[str, Any], side: int) -> dict[str, list[str]]:
+    """What a stranger may conclude from a report, and what not, in words.
+
+    Args:
+        report: without them.
+        side: of the look-alikes, in pixels.
+    """
     of = report["photographs"]
     can = [
         f"How often this recogniser confuses people like these {of['people']}, in photographs like these {of['used']}, "
@@ -269,8 +274,8 @@ def conclusions(report: dict[str, Any]) -> dict[str, list[str]]:
         can.append("From which similarity on, as the generator's recogniser has it, drawn look-alikes are let in.")
     cannot = [
         "Rates for other people, cameras, ages or origins than those in the photographs.",
-        "How real doubles, twins or relatives fare: look-alikes are drawn by one generator, 128 pixels wide, and no "
-        "attack that somebody carried out.",
+        f"How real doubles, twins or relatives fare: look-alikes are drawn by one generator, {side} pixels wide, and "
+        "no attack that somebody carried out.",
         "Anything on presentation attacks or injected pictures, which are other tests (ISO/IEC 30107-3).",
         "That enrolling look-alikes, or training on them, would make this recogniser better.",
     ]

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from app.core.cohort import Cohort
+from app.runtime.manifest import parse_manifest
 from examples import harden
 
 
@@ -44,17 +45,59 @@ def test_too_few_photographs_are_said() -> None:
         harden.rates(harden.compared(people, vectors, photographs(30, 1)[1])[0], 0.01)
 
 
-def test_the_command_prints_both(portrait: Image.Image, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture
+def words(tmp_path: Path) -> list[str]:
+    """What the command is given: a folder, which is not there yet, and a cohort of the service's recogniser."""
+    network = parse_manifest(harden.MODELS).files["recognizer"].sha256
+    Cohort(photographs(20, 1)[1], network).write(tmp_path / "cohort.npz")
+    return [str(tmp_path / "people"), str(tmp_path / "cohort.npz")]
+
+
+def test_the_command_prints_both(
+    portrait: Image.Image, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for person, brightness in (("ada", 0.8), ("bob", 1.2)):
         (tmp_path / "people" / person).mkdir(parents=True)
         for take in range(2):
             lit = ImageEnhance.Brightness(portrait).enhance(brightness + 0.05 * take)
             lit.save(tmp_path / "people" / person / f"{take}.png")
-    Cohort(photographs(20, 1)[1], "any").write(tmp_path / "cohort.npz")
-    words = [str(tmp_path / "people"), str(tmp_path / "cohort.npz")]
     assert harden.main(words) == 1
     assert "too few photographs" in capsys.readouterr().err
     assert harden.main([*words, "--fmr", "2"]) == 0
     said = capsys.readouterr().out
     assert "similarity: threshold" in said
     assert "normalised: threshold" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("", None, "people: No such file or directory"),
+        ("ada/notes.txt", b"", "people: no face was found; it is to hold a folder for each person"),
+        ("ada/0.jpg", b"no picture", "0.jpg: cannot be read (cannot identify"),
+    ],
+    ids=["missing", "no face", "no picture"],
+)
+def test_photographs_that_are_none_are_told(
+    words: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    content: bytes | None,
+    says: str,
+) -> None:
+    if content is not None:
+        (tmp_path / "people" / name).parent.mkdir(parents=True)
+        (tmp_path / "people" / name).write_bytes(content)
+    assert harden.main(words) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_a_cohort_of_another_network_is_told(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Cohort(photographs(20, 1)[1], "another").write(tmp_path / "cohort.npz")
+    assert harden.main(words) == 2
+    assert "was made with another recogniser" in capsys.readouterr().err
+    assert harden.main([words[0], str(tmp_path / "gone.npz")]) == 2
+    assert "gone.npz: is no cohort" in capsys.readouterr().err

@@ -57,6 +57,25 @@ def test_a_folder_of_something_else_is_left_alone(
     assert "name a new folder" in capsys.readouterr().err
 
 
+def test_a_run_that_was_stopped_or_killed_is_made_again(
+    make: Callable[..., int],
+    studio: Studio,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(studio, "draw", stopped)
+        assert make("--count", "2") == 130
+    assert "lookalike: stopped; the same command begins anew." in capsys.readouterr().err
+    (tmp_path / "cohort" / "cohort.npz.part").write_bytes(b"PK")
+    assert make("--count", "2") == 0
+    assert sorted(path.name for path in (tmp_path / "cohort").iterdir()) == ["00000.jpg", "00001.jpg", "cohort.npz"]
+
+
 def test_too_few_are_told(make: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     (tmp_path / "in").mkdir()
     assert make("--photographs", str(tmp_path / "in")) == 2

@@ -3,17 +3,22 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import shutil
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from playwright.sync_api import Page, sync_playwright
 
 import app.audit
+from app.audit import command
+from app.batch.output import LOCK
 from app.core.faces import Recognizer
 from tests.patience import PATIENCE
 
@@ -121,13 +126,40 @@ def test_no_pictures_where_none_are_wanted(report: Report, tmp_path: Path) -> No
     assert "<img" not in (tmp_path / "OUT" / "report.html").read_text()
 
 
-def test_a_file_name_is_text_on_the_page(report: Report, people: Path, tmp_path: Path) -> None:
-    for name in ("<b>ada", "bob"):
+def test_a_file_name_is_text_wherever_it_stands(report: Report, people: Path, tmp_path: Path) -> None:
+    for name in ("<b>ada", "=bob()", os.fsdecode(b"J\xf6rg")):
         shutil.copytree(people / "p02", tmp_path / "in" / name)
     assert report(source=tmp_path / "in") == 0
     page = (tmp_path / "OUT" / "report.html").read_text()
     assert "&lt;b&gt;ada" in page
     assert "<b>ada" not in page
+    assert "J%F6rg" in page
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "OUT" / "look-alikes.csv").read_text())))
+    named = {(row["person"], row["photograph"]) for row in rows}
+    assert named == {("<b>ada", "<b>ada/0.png"), ("'=bob()", "'=bob()/0.png"), ("J%F6rg", "J%F6rg/0.png")}
+
+
+def test_numbers_are_no_formulas() -> None:
+    row = {"person": "-ada", "photograph": "\t@", "score": -0.5}
+    assert command.as_csv([row]) == "person,photograph,score\n'-ada,'\t@,-0.5\n"
+
+
+def test_faces_and_templates_are_for_their_owner_alone(report: Report, people: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for person in ("p02", "p03"):
+        shutil.copy(people / person / "0.png", tmp_path / "in" / f"{person}.png")
+    assert report("--look-alikes", "0", source=tmp_path / "in") == 0
+    for name in ("report.html", "embeddings.sqlite"):
+        assert stat.S_IMODE((tmp_path / "OUT" / name).stat().st_mode) == 0o600
+
+
+def test_of_two_runs_in_one_folder_the_second_refuses(
+    report: Report, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "OUT").mkdir()
+    with FileLock(tmp_path / "OUT" / LOCK):
+        assert report() == 2
+    assert f"{tmp_path / 'OUT'}: another report is at work in it" in capsys.readouterr().err
 
 
 def test_a_photograph_each_gives_no_fnmr(report: Report, people: Path, tmp_path: Path) -> None:

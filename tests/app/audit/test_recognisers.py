@@ -8,9 +8,13 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
 
+from app.audit import recognisers
 from app.audit.crops import cropped
 from app.audit.recognisers import Preprocessing, embeddings, from_onnx
+from app.runtime.manifest import read_manifest
+from app.settings import Settings
 
 Report = Callable[..., int]
 
@@ -153,6 +157,19 @@ def test_an_onnx_file_is_audited(report: Report, tmp_path: Path) -> None:
     assert report("--recogniser", "means.onnx", "--crop", "portrait") == 0
     found = json.loads((tmp_path / "OUT" / "report.json").read_text())
     assert found["recogniser"] == "means.onnx (portrait 112x112, rgb, (x - 127.5) / 127.5, nchw)"
+
+
+def test_the_services_own_takes_pictures_of_another_size_than_faces(
+    portrait: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(device="cpu", threads=1)
+    manifest = read_manifest(settings.models).model_copy(update={"image_size": 192})
+    monkeypatch.setattr(recognisers, "read_manifest", lambda _: manifest)
+    recogniser = recognisers.own(settings)
+    pictures = [np.asarray(portrait.crop((150, 50, 290, 190)).resize((side, side))) for side in (128, 192, 128)]
+    first, larger, again = embeddings(recogniser, pictures, ["one", "two", "three"])
+    assert np.array_equal(first, again)
+    assert 0.95 < first @ larger < 1
 
 
 def test_crops_show_the_same_face() -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
-from app.audit.remote import from_address
+from app.audit.remote import Server, from_address, key_from
 from app.errors import RecogniserFailed
 
 Report = Callable[..., int]
@@ -168,12 +169,33 @@ def test_compreface_is_audited(
         ("insightface-rest:http://10.0.0.7:18080", "allow that with --allow 10.0.0.7"),
         ("magic:http://127.0.0.1", "is no address"),
         ("ftp://127.0.0.1", "is no address"),
+        ("http://[::1", "is no address"),
+        ("deepface:http://127.0.0.1:port", "is no address"),
         ("http://me:secret@127.0.0.1/", "an address holds no password"),
     ],
 )
 def test_faces_go_nowhere_that_was_not_allowed(which: str, says: str) -> None:
     with pytest.raises(RecogniserFailed, match=says):
         from_address(which, None, [], "")
+
+
+@pytest.mark.parametrize("held", ["", " \n", "sec\nret", "secr\u00e9t", "sec\x7fret"])
+def test_a_key_that_no_header_can_hold_is_told_and_not_shown(
+    report: Report, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, held: str
+) -> None:
+    monkeypatch.setenv("MY_KEY", held)
+    assert report("--recogniser", "http://127.0.0.1:9/embed", "--key-from", "MY_KEY") == 2
+    error = capsys.readouterr().err
+    assert "--key-from: MY_KEY holds no key" in error
+    assert "sec" not in error
+    assert report("--recogniser", "http://127.0.0.1:9/embed", "--key-from", "NO_KEY") == 2
+    assert "there is no variable NO_KEY" in capsys.readouterr().err
+
+
+def test_the_end_of_a_line_is_no_part_of_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", f"{KEY}\n")
+    assert key_from("MY_KEY") == KEY
+    assert KEY not in repr(Server(urlsplit("http://127.0.0.1"), KEY))
 
 
 def test_a_host_that_was_allowed_may_be_asked() -> None:
