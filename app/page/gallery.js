@@ -138,15 +138,25 @@ export class Gallery {
 
 /**
  * Ask for variants of the face at work, in the largest size that there is. The photograph is not sent again: its reference
- * is what they are measured against.
+ * is what they are measured against. Where the service has another model by now, without that size, its sizes are asked for.
  * @param {object} model the answer of /v1/model.
  * @param {{identity: number[], reference: ?string}} subject the face; a random one has no reference.
  * @param {object} parameters of /v1/render.
  * @param {object} options of `call`.
  */
-export const askFor = (model, { identity, reference }, parameters, options = {}) => {
-  const size = Math.max(...model.picture_sizes);
-  return call("v1/render", { json: { identity, ...(reference && { reference }), ...parameters, size }, ...options });
+export const askFor = async (model, { identity, reference }, parameters, options = {}) => {
+  const ask = () => {
+    const size = Math.max(...model.picture_sizes);
+    return call("v1/render", { json: { identity, ...(reference && { reference }), ...parameters, size }, ...options });
+  };
+  try {
+    return await ask();
+  } catch (error) {
+    if (error.type !== "unknown-size") throw error;
+    const { picture_sizes: sizes } = await (await call("v1/model", { signal: options.signal })).json();
+    model.picture_sizes = sizes;
+    return ask();
+  }
 };
 
 /** Against what similarities are measured, in words. */

@@ -117,9 +117,19 @@ async function takePerson(person, recall = false) {
 }
 
 async function takeExample(example, recall = false) {
+  if (!parts) return;
   const { src } = byId("examples").querySelector(`[data-example="${example}"] img`);
-  const file = await (await fetch(src, { cache: "force-cache", credentials: "same-origin" })).blob();
-  await takePhoto(file, { example, recall });
+  const mine = begin();
+  let file = null;
+  try {
+    const answer = await fetch(src, { cache: "force-cache", credentials: "same-origin", signal: mine.signal });
+    if (answer.ok) file = await answer.blob();
+  } catch {
+    // Said below, as is an answer that holds no picture.
+  }
+  if (intake !== mine) return;
+  if (file) await takePhoto(file, { example, recall });
+  else end(mine, new Problem("The example cannot be fetched", "Check the connection, then try again."));
 }
 
 async function takeFromCamera() {

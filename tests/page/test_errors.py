@@ -5,6 +5,9 @@ import json
 import pytest
 from playwright.sync_api import expect
 
+from app.runtime.manifest import parse_manifest
+from app.settings import Settings
+
 from .conftest import wait_until
 
 
@@ -77,6 +80,39 @@ def test_a_service_that_is_busy_or_gone(visitor, photos):
     expect(page.locator("#source-notice")).to_contain_text("The service cannot be reached")
     assert [text for text in visitor.complaints if "ERR_FAILED" not in text] == []
     visitor.complaints.clear()
+
+
+def test_an_example_that_does_not_come_is_told(visitor):
+    page = visitor.open()
+    page.route("**/example-2.webp", lambda route: route.abort(), times=1)
+    page.get_by_role("button", name="Example face 2").click()
+    expect(page.locator("#source-notice")).to_contain_text("The example cannot be fetchedCheck the connection")
+    expect(page.locator("#drop[aria-busy]")).to_have_count(0)
+    page.get_by_role("button", name="Example face 2").click()
+    visitor.settle()
+    expect(page.locator("#source-notice")).to_be_hidden()
+    assert [text for text in visitor.complaints if "ERR_FAILED" not in text] == []
+    visitor.complaints.clear()
+
+
+def test_a_size_that_the_model_has_no_more_is_asked_for_once(visitor):
+    visitor.refusals = {422}
+    page = visitor.page
+
+    def as_it_was(route):
+        answer = route.fetch()
+        model = answer.json()
+        route.fulfill(response=answer, json=model | {"picture_sizes": [*model["picture_sizes"], 999]})
+
+    page.route("**/v1/model", as_it_was, times=1)
+    sizes = []
+    page.on("request", lambda asked: sizes.append(asked.post_data_json["size"]) if "render" in asked.url else None)
+    visitor.open("#make?person=1&count=1")
+    visitor.settle()
+    expect(page.locator("#variants .tile")).to_have_count(1)
+    expect(page.locator(".notice:visible")).to_have_count(0)
+    assert sizes[0] == 999
+    assert set(sizes[1:]) == {max(parse_manifest(Settings().models).picture_sizes)}
 
 
 class Doorkeeper:
