@@ -277,7 +277,7 @@ def test_labels_may_stand_elsewhere(source, prepared, tmp_path):
     ("labels", "complaint"),
     [
         (b"name,age\na.jpg,3\n", "no column 'file'"),
-        (b"file,age\na.jpg,old\n", "age of a.jpg is not a number: 'old'"),
+        (b"file,age\na.jpg,old\n", "age of a.jpg is not a number of years: 'old'"),
         (b"\xff\xfe\x00", "not a CSV file in UTF-8"),
         (None, "No such file"),
     ],
