@@ -12,9 +12,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
+from app.runtime.manifest import FILE
 from model_export.exporting.export import add_facts, export
+from model_export.exporting.gate import lost
 from model_export.preparing.dataset import FaceSet
 from model_export.training.config import TrainConfig
 
@@ -28,12 +31,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data", type=Path, help="prepared faces, to fit the latent's distribution and the controls' reach"
     )
     parser.add_argument("--facts", type=Path, help="evaluation.json with controls, thresholds and metrics")
+    parser.add_argument(
+        "--no-worse-than",
+        type=Path,
+        metavar="MODELS",
+        help="write nothing if an aim is missed that the evaluation of this model reaches",
+    )
     parser.add_argument("--version", default="0.1.0", help="version of the model, as clients see it")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Export and say what was written; returns the exit status."""
+    """Export and say what was written; returns the exit status, 2 where the model is not let through."""
     facts = json.loads(arguments.facts.read_text()) if arguments.facts else {}
+    if arguments.no_worse_than:
+        before = json.loads((arguments.no_worse_than / FILE).read_text())["metrics"]
+        if aims := lost(before, facts.get("metrics", {})):
+            print(f"export: not as good as {arguments.no_worse_than}:", *aims, sep="\n  ", file=sys.stderr)
+            return 2
     facts = {key: facts[key] for key in ("controls", "thresholds", "redrawing", "metrics") if key in facts}
     config = TrainConfig.load(arguments.folder / "config.json")
     checkpoint = arguments.folder / "checkpoint.pt"
