@@ -80,11 +80,13 @@ def unpack(folder: Folder, sent: Sent, output: Output, room: int, settings: Sett
     with sent.photographs(bounds) as photographs, output.skipping() as skip:
         if len(photographs) > settings.jobs_photographs:
             raise JobTooLarge(f"A job has at most {settings.jobs_photographs} photographs. Send fewer at a time.")
+        taken = {photograph.name for photograph in photographs if not photograph.refusal}
         for photograph in photographs:
             try:
                 data = photograph.read(settings.max_bytes)
             except Refused as error:
-                skip(photograph.name, "refused", str(error))
+                # Under a name of its own: who has the name of one that is refused would be passed over with it.
+                skip(_free(photograph.name, taken) if photograph.refusal else photograph.name, "refused", str(error))
                 refused += 1
                 continue
             room -= len(data)

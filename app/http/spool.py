@@ -128,7 +128,7 @@ class _Form:
         if len(self.spooled.files) == self._most:
             raise JobTooLarge(f"A job has at most {self._most} photographs. Send fewer at a time.")
         path = self._folder / f"{len(self.spooled.files):06d}"
-        self.spooled.files.append(SentFile(self._name, (named or b"").decode("utf-8", "replace"), path))
+        self.spooled.files.append(SentFile(self._name, (named or b"").decode("utf-8", "surrogateescape"), path))
         self._file = _private(path)
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:

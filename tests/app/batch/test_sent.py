@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -33,3 +34,12 @@ def test_many_archives(tmp_path: Path) -> None:
     sent = Sent([], [tmp_path / f"{number}.zip" for number in range(ARCHIVES + 1)])
     with pytest.raises(JobTooLarge, match=f"at most {ARCHIVES} archives"):
         sent.photographs(Bounds()).__enter__()
+
+
+def test_of_two_with_one_name_the_first_is_used_and_each_refusal_counts(tmp_path: Path) -> None:
+    sources = [zip_of(tmp_path / f"{number}.zip", {"p/a.jpg": bytes([number])}) for number in range(3)]
+    output, folder = Output(tmp_path / "out"), Folder(tmp_path)
+    (tmp_path / "photographs").mkdir()
+    assert unpack(folder, Sent([], sources), output, 100, Settings()) == (1, 2)
+    told = [json.loads(line)["source"] for line in output.skipped.read_text().splitlines()]
+    assert told == ["p/a-2.jpg", "p/a-3.jpg"]
