@@ -20,6 +20,7 @@ from app.http import access, openapi, problems
 from app.http.inference_protocol import ProtocolErrors
 from app.http.middleware import Envelope
 from app.http.routes import ROUTERS
+from app.http.server import end_with_parent
 from app.http.tracing import Traced
 from app.ops.drain import ready_until_stopped
 from app.ops.garbage import start_up_kept
@@ -60,6 +61,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        end_with_parent()
         await service.start()
         try:
             async with AsyncExitStack() as stack:

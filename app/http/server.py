@@ -8,7 +8,9 @@ import signal
 import socket
 from contextlib import suppress
 from functools import partial
+from multiprocessing import parent_process
 from multiprocessing.connection import wait
+from threading import Thread
 from typing import cast
 
 from uvicorn import Config, Server
@@ -29,6 +31,20 @@ def answers(worker: Process, timeout: float) -> bool:
         return False
     worker.parent_conn.recv()
     return True
+
+
+def end_with_parent() -> None:
+    """Have this process stop, as by SIGTERM, when the one that began it is gone: nobody else would, or take its place.
+
+    It would hold the port, and be one of a server that is started anew.
+    """
+    if parent := parent_process():
+
+        def follow() -> None:
+            parent.join()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        Thread(target=follow, name="follows its parent", daemon=True).start()
 
 
 class Workers(Multiprocess):

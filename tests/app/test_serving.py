@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from tests.patience import PATIENCE
@@ -167,3 +168,14 @@ def test_a_worker_that_is_killed_is_replaced(serve: Callable[..., Server], photo
     server.until(lambda: len(server.workers) == 2 and victim not in server.workers, "the worker was replaced")
     server.until_ready()
     assert server.variants(photo, count=1).status_code == 200
+
+
+def test_workers_end_with_the_process_that_began_them(serve: Callable[..., Server]) -> None:
+    """Or they would hold the port, and be taken for the server that is started next."""
+    server = serve(workers=2).until_ready()
+    server.until(lambda: len(server.workers) == 2, "two workers ran")
+    workers = [psutil.Process(worker) for worker in server.workers]
+    server.process.kill()
+    server.process.wait(PATIENCE)
+    _, alive = psutil.wait_procs(workers, PATIENCE)
+    assert not alive
