@@ -115,10 +115,12 @@ def run(arguments: argparse.Namespace) -> int:
             train(trainer, FaceSet.open(arguments.data, "test"), folder, pace)
             if arguments.deliver and trainer.processes.rank == 0:
                 deliver(trainer, folder, arguments.deliver)
+            status = 128 + signal.SIGTERM if told_to_stop.is_set() else 0
+            trainer.processes.leave(status)
         finally:
             if dist.is_initialized():
                 dist.destroy_process_group()
-    return 128 + signal.SIGTERM if told_to_stop.is_set() else 0
+    return status
 
 
 @contextmanager

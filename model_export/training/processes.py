@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -46,6 +48,18 @@ class Processes:
         for value in module.buffers():
             dist.all_reduce(value)
             value /= self.world
+
+    def leave(self, status: int) -> None:
+        """End this process with a status when all are here; does nothing where there is one alone.
+
+        At once: a thread of Gloo's may still run while Python takes itself down, which now and then ends in an abort.
+        """
+        if self.world == 1:
+            return
+        dist.barrier()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
 
     def any_of(self, wish: bool, device: torch.device) -> bool:
         """Whether any process has that wish: all must leave the loop at the same step."""
