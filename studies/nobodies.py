@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,14 @@ from studies.scratch import ARMS, Nets, Opened, Sampler, arguments, compared, op
 from studies.small import EXTRAS, PAIRS, Batch
 from studies.verification import ALL, FOLDS, FRONTAL, Celebrities, measured
 
-DRAWINGS = {"nobodies, one picture": 1, "nobodies, to 0.5": 10, "nobodies, to 0.95": 20}
-"""Drawings of each person that an arm uses: the first ones, whose controls are weakest."""
+DRAWINGS = {
+    "5,000 nobodies, one picture": (5000, 1),
+    "5,000 nobodies, to 0.5": (5000, 10),
+    "5,000 nobodies, to 0.95": (5000, 20),
+    "1,000 nobodies, to 0.95": (1000, 20),
+    "500 nobodies, to 0.95": (500, 20),
+}
+"""People of an arm, and drawings of each: the first ones, whose controls are weakest."""
 PEOPLE_FIGURES = ("frontal_error", "profile_error")
 
 
@@ -58,7 +65,7 @@ def real(test: Celebrities, nets: Nets, seed: int) -> Floats:
     return vectors
 
 
-def study(ready: Opened, seeds: int) -> list[dict[str, Any]]:
+def study(ready: Opened, seeds: Iterable[int]) -> list[dict[str, Any]]:
     """All arms, seed by seed, with their errors."""
     test, nets, times = ready.test, ready.nets, draws(ready.test.people)
     pictures = ready.drawings.nobodies()
@@ -67,11 +74,11 @@ def study(ready: Opened, seeds: int) -> list[dict[str, Any]]:
     def add(name: str, vectors: Floats) -> None:
         figures.setdefault(name, []).append(measured(test, vectors, times)[:, -len(PEOPLE_FIGURES) :])
 
-    for seed in range(seeds):
+    for seed in seeds:
         photographs = ready.lessons.photographs
         add("photographs", nets("pixels", seed, Sampler(ready.lessons, ARMS["pixels"]), photographs))
-        for name, each in DRAWINGS.items():
-            own = pictures[:, :each].reshape(-1, *pictures.shape[2:])
+        for name, (people, each) in DRAWINGS.items():
+            own = pictures[:people, :each].reshape(-1, *pictures.shape[2:])
             add(name, nets(name, seed, People(own, np.arange(len(own)) // each), own))
         add("real people", real(test, nets, seed))
     return compared({name: np.stack(own) for name, own in figures.items()}, "photographs", {}, PEOPLE_FIGURES)
@@ -85,7 +92,9 @@ def main(options: list[str] | None = None) -> int:
     ready = opened(chosen)
     if ready.test.people % FOLDS:
         raise ValueError(f"{ready.test.people} people do not fall into {FOLDS} folds")
-    found = study(ready, chosen.seeds)
+    found = study(ready, chosen.seed or range(chosen.seeds))
+    if chosen.seed:
+        return 0
     written.table(chosen.out, "nobodies", found, ready.about, PEOPLE_FIGURES)
     written.arms_figure(chosen.out / "nobodies.png", found, PEOPLE_FIGURES)
     return 0

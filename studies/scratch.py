@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,13 @@ import torch
 from app.core.faces import Bytes, Floats
 from studies import small, written
 from studies.drawings import NEIGHBOURS, Drawings, Lessons, closest_below, described, version
-from studies.figures import Array, draws, redrawn_seeds, summary
+from studies.figures import SEEDS, Array, draws, redrawn_seeds, summary
 from studies.material import common_arguments, digest
 from studies.small import EXTRAS, PAIRS, Batch
 from studies.verification import FIGURES, FRONTAL, Celebrities, celebrities, measured
 
 logger = logging.getLogger(__name__)
 
-SEEDS = 3
 CANDIDATES = ("full", "full again", "far", "farther")
 """Drawings that may be other people."""
 
@@ -154,11 +153,11 @@ def compared(
     ]
 
 
-def study(lessons: Lessons, nets: Nets, test: Celebrities, seeds: int) -> list[dict[str, Any]]:
+def study(lessons: Lessons, nets: Nets, test: Celebrities, seeds: Iterable[int]) -> list[dict[str, Any]]:
     """All arms, seed by seed, with their figures."""
     times = draws(test.people)
     figures: dict[str, list[Array]] = {name: [] for name in ARMS}
-    for seed in range(seeds):
+    for seed in seeds:
         for name, arm in ARMS.items():
             vectors = nets(name, seed, Sampler(lessons, arm), lessons.photographs)
             figures[name].append(measured(test, vectors, times))
@@ -172,6 +171,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--people", type=Path, required=True, help="CFP's photographs, a folder for each person")
     parser.add_argument("--protocol", type=Path, required=True, help="CFP's folder Protocol")
     parser.add_argument("--seeds", type=int, default=SEEDS, help="how many nets of each arm")
+    parser.add_argument(
+        "--seed", type=int, action="append", help="let the nets of this one learn and write nothing: to share the work"
+    )
 
 
 @dataclass(frozen=True)
@@ -218,7 +220,9 @@ def main(options: list[str] | None = None) -> int:
     arguments(parser)
     chosen = parser.parse_args(options)
     ready = opened(chosen)
-    found = study(ready.lessons, ready.nets, ready.test, chosen.seeds)
+    found = study(ready.lessons, ready.nets, ready.test, chosen.seed or range(chosen.seeds))
+    if chosen.seed:
+        return 0
     written.table(chosen.out, "scratch", found, ready.about, FIGURES)
     written.arms_figure(chosen.out / "scratch.png", found, ("hard_at_fnmr", "hard_error", "frontal_error"))
     return 0

@@ -16,7 +16,7 @@ WIDTHS = (16, 32, 64, 128)
 DIMENSIONS = 128
 PAIRS, EXTRAS = 64, 32
 """Pictures of a step: two of each of so many people, and others who are none of them."""
-STEPS = 320
+STEPS = 1600
 RATE = 2e-3
 TEMPERATURE = 0.1
 RECALIBRATION = 8

@@ -269,7 +269,7 @@ def untrained(name: str, seed: int, batch: object, _calm: np.ndarray) -> np.ndar
 
 
 def test_study_b_reports_every_arm(test: Celebrities, lessons: Lessons) -> None:
-    found = scratch.study(lessons, untrained, test, 2)
+    found = scratch.study(lessons, untrained, test, range(2))
     assert [row["arm"] for row in found if row["against"] == "pixels"] == list(ARMS)
     for row in found:
         for name in FIGURES:
@@ -281,7 +281,7 @@ def test_study_c_reports_every_arm(test: Celebrities, lessons: Lessons, monkeypa
     monkeypatch.setattr(nobodies, "People", lambda *_given: Sampler(lessons, ARMS["pixels"]))
     people = SimpleNamespace(nobodies=lambda: np.zeros((4, 20, 64, 64, 3), np.uint8))
     ready = SimpleNamespace(drawings=people, lessons=lessons, test=test, nets=untrained)
-    found = nobodies.study(ready, 2)
+    found = nobodies.study(ready, range(2))
     assert [row["arm"] for row in found] == ["photographs", *nobodies.DRAWINGS, "real people"]
     assert set(found[0]) == {"arm", "against", "frontal_error", "profile_error"}
 
