@@ -61,7 +61,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        end_with_parent()
         await service.start()
         try:
             async with AsyncExitStack() as stack:
@@ -132,6 +131,7 @@ def check(settings: Settings) -> None:
 
 def serving() -> FastAPI:
     """The application as each process of the server builds it: settings from the environment, structured logs."""
+    end_with_parent()
     settings = Settings()
     logs.configure(settings.log_level)
     if settings.tracing:

@@ -81,12 +81,9 @@ def main(argv: list[str] | None = None) -> None:
     recipes = {path.stem: TrainConfig.load(path) for path in args.recipes}
     last = recipes[args.recipes[-1].stem]
     used = {name: off for name, off in PARTS.items() if last.changed(list(off)) != last}
-    whole = {f"recipe {name}": trainer(config) for name, config in recipes.items()}
-    found = measured(whole | {name: trainer(last.changed(list(off))) for name, off in used.items()}, args.rounds)
-    block = table(
-        {name.removeprefix("recipe "): values for name, values in found.items() if name in whole},
-        {name: found[name] for name in used},
-    )
+    configs = recipes | {name: last.changed(list(off)) for name, off in used.items()}
+    found = measured({name: trainer(config) for name, config in configs.items()}, args.rounds)
+    block = table({name: found[name] for name in recipes}, {name: found[name] for name in used})
     print(block)
     if args.write:
         DOCUMENT.write_text(filled(DOCUMENT.read_text(encoding="utf-8"), BEGIN, END, block), encoding="utf-8")

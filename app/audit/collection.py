@@ -17,7 +17,7 @@ from app.batch.archives import Photograph
 from app.core.colour import desaturated, is_grey
 from app.core.faces import Bytes, Detector, Face, Floats, align, similarity
 from app.core.generate import CONTROL_SIZE, IDENTITY_SIZE, Generator, Sizes, uniform_controls
-from app.core.located import FRAME_EYE_DISTANCE, Source
+from app.core.located import Source
 from app.core.models import decoder_role
 from app.errors import FaceTooSmall, NoFace, PhotographUnusable, RecogniserFailed
 from app.runtime.manifest import NETWORKS, Manifest, read_manifest
@@ -105,8 +105,7 @@ class Studio:
                 f"The eyes are {faces[0].eye_distance * photo.scale:.0f} pixels apart, which is too few."
             )
         image, face = photo.image, faces[0]
-        if photo.scale > 1 and face.eye_distance < FRAME_EYE_DISTANCE * self.sizes.frame:
-            # Decoded at a fraction of its size, the face would have fewer pixels than the face frame shows.
+        if source.too_coarse(face.eye_distance, self.sizes.frame):
             image, face = source.whole().image, face.scaled(photo.scale)
         return align(image, face, self.sizes.frame)
 

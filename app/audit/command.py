@@ -23,7 +23,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from pydantic import ValidationError
 from tqdm import tqdm
 
@@ -37,7 +36,7 @@ from app.audit.recognisers import OWN, Preprocessing, Recogniser
 from app.audit.report import Asked, Audit, audit
 from app.batch import layout
 from app.batch.archives import Photograph, open_source
-from app.batch.output import LOCK
+from app.batch.output import LOCK, lock_of
 from app.errors import CannotRun, CannotStart, PhotographUnusable, RecogniserFailed
 from app.settings import Settings
 from app.telemetry.terminal import printable, refuse
@@ -217,12 +216,7 @@ def _claimed(target: Path) -> Iterator[None]:
     there = set(os.listdir(target)) - {LOCK}
     if there and FILE not in there:
         raise CannotRun(f"{target} is not empty and holds no report; name a new folder")
-    lock = FileLock(target / LOCK, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        told = f"{target}: another report is at work in it; wait for its end, or name a new folder"
-        raise CannotRun(told) from None
+    lock = lock_of(target, "report")
     try:
         yield
     finally:

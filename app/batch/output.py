@@ -32,6 +32,25 @@ class Tally:
     skipped: int = 0
 
 
+def lock_of(folder: Path, what: str) -> FileLock:
+    """The lock of a folder, taken; a process that is killed leaves it open.
+
+    Args:
+        folder: it is there.
+        what: is at work in it, for the message.
+
+    Raises:
+        CannotRun: another one is.
+    """
+    lock = FileLock(folder / LOCK, timeout=0, thread_local=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        told = f"{folder}: another {what} is at work in it; wait for its end, or name a new folder"
+        raise CannotRun(told) from None
+    return lock
+
+
 @dataclass
 class Output:
     """The folder of a run; everything below is for whoever holds its `lock`.
@@ -74,12 +93,7 @@ class Output:
         new = not self.folder.exists()
         self.folder.mkdir(parents=True, exist_ok=True)
         self._check_ours()
-        lock = FileLock(self.folder / LOCK, timeout=0, thread_local=False)
-        try:
-            lock.acquire()
-        except Timeout:
-            told = f"{self.folder}: another run is at work in it; wait for its end, or name a new folder"
-            raise CannotRun(told) from None
+        lock = lock_of(self.folder, "run")
         try:
             yield
         finally:

@@ -47,6 +47,13 @@ class Source:
         """
         return read_photo(self.data, self.max_pixels)
 
+    def too_coarse(self, eye_distance: float, side: int) -> bool:
+        """Whether a face whose eyes are so far apart in `photo` has fewer pixels there than the face frame shows.
+
+        Only where it was decoded at a fraction of its size, so that `whole` has more.
+        """
+        return self.photo.scale > 1 and eye_distance < FRAME_EYE_DISTANCE * side
+
     def whole(self) -> Photo:
         """The photograph in full size."""
         return read_photo(self.data, self.max_pixels, reduced=False)
@@ -102,8 +109,7 @@ def locate(
         found = list(enumerate(computation.engine.detector(photo.image, thorough)))
     large = _large_enough(_chosen(found, choice), computation.settings.min_eye_distance, photo.scale)
     image, factor = photo.image, photo.scale
-    if factor > 1 and min(face.eye_distance for _, face in large) < FRAME_EYE_DISTANCE * side:
-        # Decoded at a fraction of its size, the face would have fewer pixels than the face frame shows.
+    if source.too_coarse(min(face.eye_distance for _, face in large), side):
         with computation.stage("read"):
             image, factor = source.whole().turned(turn).image, 1.0
     aligned = []

@@ -90,10 +90,15 @@ def once(pairs: Iterable[tuple[str, str]], members: Iterable[str] = ()) -> dict[
     given = Counter([*members, *(name for name, _ in pairs)])
     twice = sorted(name for name, times in given.items() if times > 1)
     if twice:
-        problems = [ParameterProblem(name=name, message="is given more than once") for name in twice]
-        detail = "; ".join(f"{problem.name}: {problem.message}" for problem in problems)
-        raise ProblemError(INVALID_PARAMETERS, detail, errors=problems)
+        raise _invalid(twice, "is given more than once")
     return dict(pairs)
+
+
+def _invalid(names: Iterable[str], message: str) -> ProblemError:
+    """The same is wrong with parameters of these names."""
+    problems = [ParameterProblem(name=name, message=message) for name in names]
+    detail = "; ".join(f"{problem.name}: {problem.message}" for problem in problems)
+    return ProblemError(INVALID_PARAMETERS, detail, errors=problems)
 
 
 def refuse_if_full(gate: Gate) -> None:
@@ -125,9 +130,7 @@ async def no_query(request: Request) -> None:
         ProblemError: 422.
     """
     if names := sorted(set(request.query_params)):
-        problems = [ParameterProblem(name=name, message="stands in the body here, not in the query") for name in names]
-        detail = "; ".join(f"{problem.name}: {problem.message}" for problem in problems)
-        raise ProblemError(INVALID_PARAMETERS, detail, errors=problems)
+        raise _invalid(names, "stands in the body here, not in the query")
 
 
 def parse(model: type[P], upload: Upload) -> P:

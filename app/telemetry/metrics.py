@@ -161,11 +161,11 @@ class Metrics:
 
     def model(self, name: str, version: str, device: str) -> None:
         """This model is served, on this device."""
-        # Of processes that share their numbers, a series that was there once cannot be taken away.
-        if self._model:
-            self._model_info.labels(*self._model).set(0)
         if SHARED not in os.environ:
             self._model_info.clear()
+        elif self._model:
+            # Of processes that share their numbers, a series that was there once cannot be taken away.
+            self._model_info.labels(*self._model).set(0)
         self._model = (name, version, device)
         self._model_info.labels(*self._model).set(1)
 

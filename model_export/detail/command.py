@@ -6,7 +6,6 @@ import argparse
 import json
 import math
 import signal
-import sys
 import time
 from pathlib import Path
 
@@ -14,7 +13,6 @@ import numpy as np
 import torch
 
 from app.core.faces import Bytes
-from app.errors import ModelsInvalid
 from app.runtime.manifest import NETWORKS, read_manifest
 from model_export.detail.config import DetailConfig
 from model_export.detail.export import add_to_model, write_detail
@@ -29,7 +27,6 @@ from model_export.exporting.graphs import digest
 from model_export.networks.detail import DetailStage
 from model_export.pictures import to_bytes, to_tensor
 from model_export.preparing.dataset import Split
-from model_export.preparing.pictures import SourceError
 from model_export.preparing.sources import read_sources
 from model_export.training.command import choose_device, until_terminated
 from model_export.training.loop import Pace, RunFolder, keep_stepping
@@ -60,19 +57,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train, measure and write; returns 0, 2 where it cannot begin, or 143 if SIGTERM stopped it."""
+    """Train, measure and write; returns 0, or 143 if SIGTERM stopped it.
+
+    Raises:
+        SourceError, ModelsInvalid, ValueError, OSError: it cannot begin; said before anything is trained.
+    """
     deadline = time.monotonic() + arguments.max_seconds
     folder, out = RunFolder(arguments.folder), arguments.out or arguments.models
     folder.path.mkdir(parents=True, exist_ok=True)
-    try:
-        read_manifest(out)
-        if arguments.card:
-            check_markers(arguments.card, BEGIN, END)
-        config = _settings(folder, arguments.steps)
-        training, held_out = (_material(arguments, split) for split in ("train", "test"))
-    except (SourceError, ModelsInvalid, ValueError, OSError) as error:
-        print(f"detail: {error}", file=sys.stderr)
-        return 2
+    read_manifest(out)
+    if arguments.card:
+        check_markers(arguments.card, BEGIN, END)
+    config = _settings(folder, arguments.steps)
+    training, held_out = (_material(arguments, split) for split in ("train", "test"))
     trainer = DetailTrainer(config, training, choose_device(arguments.device))
     if folder.checkpoint.exists():
         trainer.load(folder.checkpoint)

@@ -70,7 +70,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prepare a set; returns 0, 2 with a message where the source or the labels cannot be used, 130 after Ctrl-C."""
+    """Prepare a set; returns 0, or 130 after Ctrl-C.
+
+    Raises:
+        SourceError, LabelError: the source or the labels cannot be used.
+    """
     limits = Limits(**{name: getattr(args, name) for name in asdict(Limits())})
     likeness = Likeness(**{name: getattr(args, name) for name in asdict(Likeness())})
     try:
@@ -88,9 +92,6 @@ def run(args: argparse.Namespace) -> int:
             from model_export.preparing.packing import pack
 
             pack(args.out, args.pack)
-    except (SourceError, LabelError) as error:
-        print(f"prepare: {error}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         print("prepare: stopped; the same command goes on from here", file=sys.stderr)
         return 130
