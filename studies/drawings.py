@@ -19,7 +19,7 @@ from studies.material import Kept, digest
 
 PHOTOGRAPHS = 2000
 """Photographs to learn from, of as many people: each is a person of its own."""
-NOBODIES, EACH = 5000, 20
+NOBODIES, EACH = 10000, 20
 """People who do not exist, and drawings of each."""
 NEIGHBOURS = 5
 """Photographs most like each, which are mined as other people."""

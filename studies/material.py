@@ -59,13 +59,16 @@ class Kept:
 
     def __call__(self, name: str, rows: int, make: Callable[[slice], np.ndarray]) -> np.ndarray:
         """Rows [rows, ...] of which `make` makes those of a slice."""
-        parts = []
-        for start in range(0, rows, CHUNK):
-            path = self._path(name, start)
-            if not path.exists():
+        starts = range(0, rows, CHUNK)
+        for start in starts:
+            if not self._path(name, start).exists():
                 self.put(name, start, make(slice(start, min(start + CHUNK, rows))))
-            parts.append(np.load(path))
-        return np.concatenate(parts)
+        # Gigabytes, at times: never held as chunks and as a whole.
+        first = np.load(self._path(name, 0))
+        whole = np.empty((rows, *first.shape[1:]), first.dtype)
+        for start in starts:
+            whole[start : start + CHUNK] = np.load(self._path(name, start))
+        return whole
 
     def put(self, name: str, start: int, made: np.ndarray) -> None:
         """Keep the chunk of rows that begins at `start`, whole or not at all."""

@@ -19,6 +19,7 @@ DRAWINGS = {
     "5,000 nobodies, one picture": (5000, 1),
     "5,000 nobodies, to 0.5": (5000, 10),
     "5,000 nobodies, to 0.95": (5000, 20),
+    "10,000 nobodies, to 0.95": (10000, 20),
     "1,000 nobodies, to 0.95": (1000, 20),
     "500 nobodies, to 0.95": (500, 20),
 }

@@ -19,8 +19,8 @@ PAIRS, EXTRAS = 64, 32
 STEPS = 1600
 RATE = 2e-3
 TEMPERATURE = 0.1
-RECALIBRATION = 8
-"""Batches over which batch normalisation learns the statistics of the pictures that are to be embedded."""
+RECALIBRATION, ENOUGH = 8, 16384
+"""Batches over which batch normalisation learns statistics anew, and pictures that suffice for it."""
 
 Batch = tuple[Bytes, Bytes, Bytes]
 """Pictures [64], others of the same people [64], other people [32], all uint8 [n, 64, 64, 3]."""
@@ -144,9 +144,10 @@ def recalibrated(net: Small, pictures: Bytes) -> Small:
             layer.reset_running_stats()
             layer.momentum = None
     net.train()
+    rows = np.linspace(0, len(pictures) - 1, min(len(pictures), ENOUGH)).round().astype(int)
     with torch.no_grad():
-        for part in np.array_split(pictures, RECALIBRATION):
-            net(prepared(part))
+        for part in np.array_split(rows, RECALIBRATION):
+            net(prepared(pictures[part]))
     return net.eval()
 
 
