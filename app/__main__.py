@@ -30,8 +30,8 @@ from app.telemetry.terminal import printable, refuse
 INTERFACE = ("host", "port", "workers")
 """Settings that `serve` takes as options too."""
 
-PIPE_CLOSED = 141
-"""Exit status where nobody reads on, as of a program that SIGPIPE ends."""
+PIPE_CLOSED, FAILED = 141, 2
+"""Exit statuses: nobody reads on, as of a program that SIGPIPE ends; it cannot be done, on a full disk for one."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -52,10 +52,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return run(**chosen)
         finally:
             sys.stdout.flush()
-    except BrokenPipeError:
-        # Nobody reads on, `| head` for one. What is left goes nowhere, or Python would complain of it at its end.
+    except OSError as error:
+        # What is left goes nowhere, or Python would complain of it at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return PIPE_CLOSED
+        if isinstance(error, BrokenPipeError):  # nobody reads on, `| head` for one
+            return PIPE_CLOSED
+        if sys.flags.dev_mode:
+            raise
+        reason = error.strerror or str(error)
+        return _refuse(f"{error.filename}: {reason}" if error.filename else reason)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -168,7 +173,7 @@ def make_key(name: str, as_json: bool) -> int:
 
 def _refuse(*sentences: str) -> int:
     refuse(*sentences)
-    return 2
+    return FAILED
 
 
 if __name__ == "__main__":

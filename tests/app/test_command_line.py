@@ -104,6 +104,15 @@ def test_a_pipe_that_closes_leaves_no_traceback(arguments: list[str]):
     assert "BrokenPipe" not in said
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no full device")
+def test_a_full_disk_is_said_in_a_line():
+    with open("/dev/full", "w") as full:
+        process = start("settings", stdout=full, stderr=subprocess.PIPE)
+        _, said = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 2
+    assert said == "lookalike: No space left on device.\n"
+
+
 def test_settings_and_keys_for_programs(capsys: pytest.CaptureFixture[str]):
     assert main(["settings", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
