@@ -67,7 +67,7 @@ def cohort(target: Path, count: int, seed: int, photographs: Path | None) -> int
     except KeyboardInterrupt:
         print("\nlookalike: stopped; the same command begins anew.", file=sys.stderr)
         return INTERRUPTED
-    print(printable(f"{len(vectors)} people; see {target / FILE}"))
+    print(printable(f"{len(vectors)} {'photographs' if photographs else 'people'}; see {target / FILE}"))
     return DONE
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +19,31 @@ ARCHIVES = 64
 """Archives that a job may be sent as; all are open while they are unpacked."""
 ENTRIES, OTHERS = 1000, 10
 """Entries that these may have, and how many more for each photograph that a job may have: folders, notes, previews."""
+
+
+class Names:
+    """Names that no two files have in common.
+
+    Args:
+        taken: the first of them.
+    """
+
+    def __init__(self, taken: Iterable[str] = ()) -> None:
+        self._taken = set(taken)
+        self._numbers: dict[str, int] = {}
+
+    def free(self, name: str) -> str:
+        """The name, or one like it that is not taken; it is taken from then on."""
+        stem, dot, suffix = name.rpartition(".") if "." in name else (name, "", "")
+        free = name
+        # From the last number on: thousands of files of one name would be thousands of steps for each.
+        number = self._numbers.get(name, 1)
+        while free in self._taken:
+            number += 1
+            free = f"{stem}-{number}{dot}{suffix}"
+        self._numbers[name] = number
+        self._taken.add(free)
+        return free
 
 
 @dataclass(frozen=True)
@@ -48,9 +73,9 @@ class Sent:
             raise JobTooLarge(f"A job has at most {ARCHIVES} archives. Put the photographs into fewer.")
         with ExitStack() as stack:
             found: list[Photograph] = []
-            taken: set[str] = set()
+            names = Names()
             for sent, path in self.images:
-                name = _free(sent.replace("\\", "/").rpartition("/../")[2].lstrip("./") or "photograph", taken)
+                name = names.free(sent.replace("\\", "/").rpartition("/../")[2].lstrip("./") or "photograph")
                 found.append(Photograph(name, path.stat().st_size, partial(io.FileIO, path)))
             try:
                 for path in self.archives:
@@ -80,13 +105,13 @@ def unpack(folder: Folder, sent: Sent, output: Output, room: int, settings: Sett
     with sent.photographs(bounds) as photographs, output.skipping() as skip:
         if len(photographs) > settings.jobs_photographs:
             raise JobTooLarge(f"A job has at most {settings.jobs_photographs} photographs. Send fewer at a time.")
-        taken = {photograph.name for photograph in photographs if not photograph.refusal}
+        names = Names(photograph.name for photograph in photographs if not photograph.refusal)
         for photograph in photographs:
             try:
                 data = photograph.read(settings.max_bytes)
             except Refused as error:
                 # Under a name of its own: who has the name of one that is refused would be passed over with it.
-                skip(_free(photograph.name, taken) if photograph.refusal else photograph.name, "refused", str(error))
+                skip(names.free(photograph.name) if photograph.refusal else photograph.name, "refused", str(error))
                 refused += 1
                 continue
             room -= len(data)
@@ -95,14 +120,3 @@ def unpack(folder: Folder, sent: Sent, output: Output, room: int, settings: Sett
             folder.put(usable, photograph.name, data)
             usable += 1
     return usable, refused
-
-
-def _free(name: str, taken: set[str]) -> str:
-    """The name, or one like it that is not taken; it is taken from then on."""
-    stem, dot, suffix = name.rpartition(".") if "." in name else (name, "", "")
-    number = 1
-    while name in taken:
-        number += 1
-        name = f"{stem}-{number}{dot}{suffix}"
-    taken.add(name)
-    return name

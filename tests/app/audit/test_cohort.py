@@ -42,8 +42,11 @@ def test_people_who_do_not_exist_are_a_cohort(
     assert told["members"] >= 18
 
 
-def test_photographs_are_a_cohort_and_none_is_kept(make: Callable[..., int], people: Path, tmp_path: Path) -> None:
+def test_photographs_are_a_cohort_and_none_is_kept(
+    make: Callable[..., int], people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert make("--photographs", str(people)) == 0
+    assert capsys.readouterr().out.startswith("28 photographs; ")
     assert [path.name for path in (tmp_path / "cohort").iterdir()] == ["cohort.npz"]
     assert len(read_cohort(tmp_path / "cohort" / "cohort.npz").embeddings) == 28
 

@@ -10,7 +10,7 @@ import pytest
 from app.batch.archives import Bounds
 from app.batch.jobs import Folder
 from app.batch.output import Output
-from app.batch.sent import ARCHIVES, ENTRIES, Sent, unpack
+from app.batch.sent import ARCHIVES, ENTRIES, Names, Sent, unpack
 from app.errors import JobTooLarge
 from app.settings import Settings
 from tests.app.batch.folders import tar_of, zip_of
@@ -43,3 +43,18 @@ def test_of_two_with_one_name_the_first_is_used_and_each_refusal_counts(tmp_path
     assert unpack(folder, Sent([], sources), output, 100, Settings()) == (1, 2)
     told = [json.loads(line)["source"] for line in output.skipped.read_text().splitlines()]
     assert told == ["p/a-2.jpg", "p/a-3.jpg"]
+
+
+def test_no_two_names_are_the_same() -> None:
+    names = Names(["a-3.jpg"])
+    asked = ["a.jpg", "a.jpg", "b", "a-2.jpg", "a.jpg", "b", "a-3.jpg", "a.jpg"]
+    assert [names.free(name) for name in asked] == [
+        "a.jpg",
+        "a-2.jpg",
+        "b",
+        "a-2-2.jpg",
+        "a-4.jpg",
+        "b-2",
+        "a-3-2.jpg",
+        "a-5.jpg",
+    ]
