@@ -80,6 +80,7 @@ def evaluate(sample: Sample, questions: Questions = QUESTIONS) -> dict[str, Any]
         "thresholds": likeness.thresholds(sample).as_manifest(),
         "redrawing": difficult.least_agreement(sample),
         "metrics": metrics,
+        "networks": sample.networks,
     }
 
 
@@ -87,8 +88,10 @@ def amend(before: dict[str, Any], sample: Sample, questions: Questions) -> dict[
     """What `evaluation.json` held of the same models, with some questions asked anew.
 
     Raises:
-        ValueError: it is of other settings, faces or recognisers.
+        ValueError: it is of other networks, settings, faces or recognisers.
     """
+    if before.get("networks") != sample.networks:
+        raise ValueError("the earlier evaluation was of other networks: leave --only out")
     metrics, asked_before = ask(sample, questions), before["metrics"]
     thresholds = likeness.thresholds(sample).as_manifest()
     same = all(math.isclose(value, before["thresholds"][name], abs_tol=1e-4) for name, value in thresholds.items())

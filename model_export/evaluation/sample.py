@@ -16,12 +16,14 @@ import torch
 
 from app.core.faces import Bytes, Detector, Floats
 from app.core.generate import CONTROL_SIZE, IDENTITY_SIZE, Generator, sample_controls
+from app.runtime.manifest import NETWORKS
 from model_export.evaluation.judge import Judge
 from model_export.evaluation.mesh import FaceMesh
 from model_export.evaluation.metrics import Array, Intervals
 from model_export.evaluation.people import Frames, read
 from model_export.evaluation.settings import Settings
 from model_export.evaluation.studio import Looks, Studio, Variants
+from model_export.exporting.graphs import digest
 from model_export.pictures import psnr, to_tensor
 from model_export.preparing.dataset import FaceSet
 
@@ -72,6 +74,7 @@ class Sample:
     Attributes:
         models, profiles: the folders that were given.
         mesh: places landmarks; None where there is no file.
+        networks: SHA-256 of each of the networks that draw and judge.
         steered: the features that controls were trained to move, from the second control on; none if none was.
         rows: [n] of the held-out faces that are looked at; the first `deep` of them have all variants.
         sources, embeddings: of those rows.
@@ -100,6 +103,7 @@ class Sample:
             raise ValueError(f"{data}: too few faces to evaluate on; prepare at least 10 a side")
         self.studio = Studio(Generator(models, "cpu", threads), Judge(judge, threads) if judge else None)
         self.mesh = FaceMesh(landmarks, threads) if landmarks else None
+        self.networks = {role: digest(models / NETWORKS[role]) for role in ("encoder", "decoder", "recognizer")}
         manifest = models / "manifest.json"
         facts = json.loads(manifest.read_text()) if manifest.exists() else {}
         trained = facts.get("training", {}).get("settings", {})

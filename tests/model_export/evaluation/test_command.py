@@ -184,6 +184,10 @@ def test_a_question_is_asked_anew_and_the_others_keep_their_answers(
     assert (tmp_path / "tables.md").read_text() == (evaluated / "tables.md").read_text()
     assert main([*words, "--resamples", "61"]) == 2
     assert "other settings" in capsys.readouterr().err
+    again["networks"]["decoder"] = "0" * 64
+    (tmp_path / "evaluation.json").write_text(json.dumps(again))
+    assert main(words) == 2
+    assert "other networks" in capsys.readouterr().err
 
 
 def test_pictures_and_tables_are_written(evaluated, result):
