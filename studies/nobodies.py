@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -66,22 +66,24 @@ def real(test: Celebrities, nets: Nets, seed: int) -> Floats:
     return vectors
 
 
-def study(ready: Opened, seeds: Iterable[int]) -> list[dict[str, Any]]:
-    """All arms, seed by seed, with their errors."""
-    test, nets, times = ready.test, ready.nets, draws(ready.test.people)
+def learned(ready: Opened, seeds: Iterable[int]) -> Iterator[tuple[str, Floats]]:
+    """All arms, seed by seed, with what their nets make of the test."""
     pictures = ready.drawings.nobodies()
-    figures: dict[str, list[Array]] = {}
-
-    def add(name: str, vectors: Floats) -> None:
-        figures.setdefault(name, []).append(measured(test, vectors, times)[:, -len(PEOPLE_FIGURES) :])
-
     for seed in seeds:
         photographs = ready.lessons.photographs
-        add("photographs", nets("pixels", seed, Sampler(ready.lessons, ARMS["pixels"]), photographs))
+        yield "photographs", ready.nets("pixels", seed, Sampler(ready.lessons, ARMS["pixels"]), photographs)
         for name, (people, each) in DRAWINGS.items():
             own = pictures[:people, :each].reshape(-1, *pictures.shape[2:])
-            add(name, nets(name, seed, People(own, np.arange(len(own)) // each), own))
-        add("real people", real(test, nets, seed))
+            yield name, ready.nets(name, seed, People(own, np.arange(len(own)) // each), own)
+        yield "real people", real(ready.test, ready.nets, seed)
+
+
+def study(ready: Opened, seeds: Iterable[int]) -> list[dict[str, Any]]:
+    """All arms with their errors."""
+    times = draws(ready.test.people)
+    figures: dict[str, list[Array]] = {}
+    for name, vectors in learned(ready, seeds):
+        figures.setdefault(name, []).append(measured(ready.test, vectors, times)[:, -len(PEOPLE_FIGURES) :])
     return compared({name: np.stack(own) for name, own in figures.items()}, "photographs", {}, PEOPLE_FIGURES)
 
 
@@ -93,9 +95,11 @@ def main(options: list[str] | None = None) -> int:
     ready = opened(chosen)
     if ready.test.people % FOLDS:
         raise ValueError(f"{ready.test.people} people do not fall into {FOLDS} folds")
-    found = study(ready, chosen.seed or range(chosen.seeds))
     if chosen.seed:
+        for _ in learned(ready, chosen.seed):
+            pass
         return 0
+    found = study(ready, range(chosen.seeds))
     written.table(chosen.out, "nobodies", found, ready.about, PEOPLE_FIGURES)
     written.arms_figure(chosen.out / "nobodies.png", found, PEOPLE_FIGURES)
     return 0

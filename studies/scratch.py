@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -153,14 +153,19 @@ def compared(
     ]
 
 
-def study(lessons: Lessons, nets: Nets, test: Celebrities, seeds: Iterable[int]) -> list[dict[str, Any]]:
-    """All arms, seed by seed, with their figures."""
-    times = draws(test.people)
-    figures: dict[str, list[Array]] = {name: [] for name in ARMS}
+def learned(lessons: Lessons, nets: Nets, seeds: Iterable[int]) -> Iterator[tuple[str, Floats]]:
+    """All arms, seed by seed, with what their nets make of the test."""
     for seed in seeds:
         for name, arm in ARMS.items():
-            vectors = nets(name, seed, Sampler(lessons, arm), lessons.photographs)
-            figures[name].append(measured(test, vectors, times))
+            yield name, nets(name, seed, Sampler(lessons, arm), lessons.photographs)
+
+
+def study(lessons: Lessons, nets: Nets, test: Celebrities, seeds: Iterable[int]) -> list[dict[str, Any]]:
+    """All arms with their figures."""
+    times = draws(test.people)
+    figures: dict[str, list[Array]] = {name: [] for name in ARMS}
+    for name, vectors in learned(lessons, nets, seeds):
+        figures[name].append(measured(test, vectors, times))
     return compared({name: np.stack(own) for name, own in figures.items()}, "pixels", AGAINST)
 
 
@@ -220,9 +225,11 @@ def main(options: list[str] | None = None) -> int:
     arguments(parser)
     chosen = parser.parse_args(options)
     ready = opened(chosen)
-    found = study(ready.lessons, ready.nets, ready.test, chosen.seed or range(chosen.seeds))
     if chosen.seed:
+        for _ in learned(ready.lessons, ready.nets, chosen.seed):
+            pass
         return 0
+    found = study(ready.lessons, ready.nets, ready.test, range(chosen.seeds))
     written.table(chosen.out, "scratch", found, ready.about, FIGURES)
     written.arms_figure(chosen.out / "scratch.png", found, ("hard_at_fnmr", "hard_error", "frontal_error"))
     return 0
