@@ -119,6 +119,8 @@ def serve(**options: str | None) -> int:
         try:
             return server.serve("app.main:serving", chosen, listener)
         except OSError as error:
+            if error.filename:  # it is about a file, and not about the address
+                raise
             return _refuse(explained(chosen.host, chosen.port, error))
 
 

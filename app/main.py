@@ -8,7 +8,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
-from fastapi.middleware.cors import CORSMiddleware
 
 from app import __version__
 from app.batch.jobs import Jobs
@@ -18,12 +17,13 @@ from app.core.origin import Origin
 from app.core.service import Service
 from app.http import access, openapi, problems
 from app.http.inference_protocol import ProtocolErrors
-from app.http.middleware import Envelope
+from app.http.middleware import Envelope, across_origins
 from app.http.routes import ROUTERS
 from app.http.server import end_with_parent
 from app.http.tracing import Traced
 from app.ops.drain import ready_until_stopped
 from app.ops.garbage import start_up_kept
+from app.ops.places import check_jobs
 from app.ops.readiness import Readiness
 from app.ops.reload import reloaded_on_hangup
 from app.settings import Settings
@@ -98,7 +98,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     openapi.install(app, settings)
-    _allow_origins(app, settings)
+    app.add_middleware(across_origins, origins=settings.cors_origins)
     app.add_middleware(Envelope, settings=settings, metrics=metrics, service=service, readiness=readiness)
     app.add_middleware(ProtocolErrors)
     if settings.tracing:
@@ -106,27 +106,19 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
-def _allow_origins(app: FastAPI, settings: Settings) -> None:
-    """Pages of other origins may ask, where the operator names them."""
-    if settings.cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=settings.cors_origins,
-            allow_methods=["GET", "HEAD", "POST", "DELETE"],
-            allow_headers=["*"],
-            expose_headers=["*"],
-        )
-
-
 def check(settings: Settings) -> None:
-    """Try the keys, certificates and cohort that the settings name, so that it is told before anything is served.
+    """Try the keys, certificates, cohort and folder that the settings name: it is told before anything is served.
 
     Raises:
-        CredentialsInvalid, CohortInvalid: one cannot be used.
+        CredentialsInvalid, CohortInvalid, CannotRun: one cannot be used.
+        OSError: the folder for jobs cannot be made after all.
     """
     Origin(settings)
     if settings.cohort:
         check_cohort(settings.cohort, settings.models)
+    if settings.jobs:
+        check_jobs(settings.jobs)
+        Jobs(settings.jobs, settings)
 
 
 def serving() -> FastAPI:

@@ -156,7 +156,7 @@ class Settings(BaseSettings):
     jobs_open: int = Field(8, ge=1)
     """Jobs that a key may have waiting or running; beyond it 429."""
 
-    jobs_keep_seconds: float = Field(86400.0, ge=1)
+    jobs_keep_seconds: float = Field(86400.0, ge=1, le=1e9)
     """Seconds that a result stays after the job has ended."""
 
     webhook_origins: Annotated[tuple[str, ...], NoDecode] = ()

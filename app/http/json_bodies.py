@@ -19,7 +19,7 @@ MAX_TEXT = 2**18
 _LEAST = 512
 """Bytes of a string that is put aside; a shorter one is read with the rest."""
 _CHARACTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_=:;,\\"
-"""Of base64 and of data URLs; some libraries escape slashes, and break lines by an escape."""
+"""Of base64 and of data URLs, and of escapes: any character of a string may be written as one, as a line's end must."""
 _ASIDE = re.compile(r"\x00[0-9]{1,6}")
 """What stands for a string that was put aside."""
 
@@ -60,8 +60,18 @@ def read_json(body: bytes, names: tuple[str, ...]) -> tuple[dict[str, bytes], di
             if not isinstance(value, str):
                 raise refuse(400, f"'{name}' must be a string: the bytes of the photograph in base64.")
             place = int(value[1:]) if _ASIDE.fullmatch(value) else len(taken)
-            photos[name] = _decoded(name, taken[place] if place < len(taken) else value.encode(errors="replace"))
+            written = _unescaped(taken[place]) if place < len(taken) else value
+            photos[name] = _decoded(name, written.encode(errors="replace"))
     return photos, members
+
+
+def _unescaped(piece: bytes) -> str:
+    """What a string that was put aside says: many libraries escape slashes, some `+` and `=` as well (`\\u003d`)."""
+    text = piece.decode("ascii")
+    try:
+        return str(json.loads(f'"{text}"')) if "\\" in text else text
+    except ValueError:
+        return text  # not whole, and so no base64 either
 
 
 def _too_much() -> ProblemError:
@@ -80,9 +90,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _decoded(name: str, text: bytes) -> bytes:
     if text.startswith(b"data:"):
         text = text.partition(b",")[2]
-    for escaped, meant in ((b"\\/", b"/"), (b"\\n", b""), (b"\\r", b""), (b"-", b"+"), (b"_", b"/")):
-        text = text.replace(escaped, meant)
-    text = text.translate(None, b" \t\r\n").rstrip(b"=")
+    text = text.replace(b"-", b"+").replace(b"_", b"/").translate(None, b" \t\r\n").rstrip(b"=")
     try:
         return binascii.a2b_base64(text + b"=" * (-len(text) % 4), strict_mode=True)
     except binascii.Error:

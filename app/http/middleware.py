@@ -7,10 +7,13 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.service import Service
@@ -34,6 +37,19 @@ DOUBTFUL = ("internal", "deadline-exceeded")
 BODIED = ("POST", "PUT", "PATCH")
 
 log = logging.getLogger("app.requests")
+
+
+def across_origins(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
+    """An application as pages of other origins may ask it, which the operator names; as it is where there are none."""
+    if not origins:
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=origins,
+        allow_methods=["GET", "HEAD", "POST", "DELETE"],
+        allow_headers=["*"],
+        expose_headers=["*"],
+    )
 
 
 class Envelope:
@@ -92,7 +108,7 @@ class Envelope:
         except Exception as error:
             log.exception("request failed")
             if not status:
-                await self._fail(error, state, send_on)
+                await self._fail(error, inner, receive, send_on)
         finally:
             state["route"] = getattr(inner.get("route"), "path", "none")
             self._account(method, state, status, time.perf_counter() - start)
@@ -106,7 +122,7 @@ class Envelope:
             if room:
                 await self._app(scope, self._limited(scope["path"], headers, receive), send)
             else:
-                await self._fail(HTTPException(503, headers={"Retry-After": "1"}), scope["state"], send)
+                await self._fail(HTTPException(503, headers={"Retry-After": "1"}), scope, receive, send)
 
     def _account(self, method: str, state: dict[str, Any], status: int, seconds: float) -> None:
         """Count a request that was answered, log it, and doubt the networks where there is reason to."""
@@ -130,12 +146,13 @@ class Envelope:
             },
         )
 
-    async def _fail(self, error: Exception, state: dict[str, object], send: Send) -> None:
+    async def _fail(self, error: Exception, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer in place of the application: a page of another origin has to be able to read this too."""
+        state = scope["state"]
         kind, content, headers = problems.describe(error, str(state["request_id"]))
         state["problem"] = kind.slug
-        answer = MutableHeaders(headers | {"Content-Type": problems.MEDIA_TYPE, "Content-Length": str(len(content))})
-        await send({"type": "http.response.start", "status": kind.status, "headers": answer.raw})
-        await send({"type": "http.response.body", "body": content})
+        answer = Response(content, kind.status, headers, problems.MEDIA_TYPE)
+        await across_origins(answer, self._settings.cors_origins)(scope, receive, send)
 
     def _limited(self, path: str, headers: Headers, receive: Receive) -> Receive:
         """`receive`, with an error where the body is too large or too slow."""

@@ -6,10 +6,12 @@ Only jobs are sent so; everything else stays in memory (`app.http.bodies`).
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import AsyncIterator, Container
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
+from urllib.parse import unquote_to_bytes
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -21,6 +23,8 @@ from app.http.problems import refuse
 MAX_FIELDS = 32
 FIELD_BYTES = 2**18
 HEADER_BYTES = 2**13
+
+_EXTENDED_NAME = re.compile(rb";\s*filename\*\s*=\s*\"?(utf-8|iso-8859-1)'[^']*'([^;\"]*)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -118,17 +122,18 @@ class _Form:
         self._header = self._value = b""
 
     def _headers_finished(self) -> None:
-        disposition, options = parse_options_header(self._headers.get(b"content-disposition", b""))
+        header = self._headers.get(b"content-disposition", b"")
+        disposition, options = parse_options_header(header)
         if disposition != b"form-data" or b"name" not in options:
             raise FormParserError("a part has no name")
         self._name = options[b"name"].decode()
-        named = options.get(b"filename")
+        named = _own_name(header, options)
         if named is None and self._name not in self._names:
             return
         if len(self.spooled.files) == self._most:
             raise JobTooLarge(f"A job has at most {self._most} photographs. Send fewer at a time.")
         path = self._folder / f"{len(self.spooled.files):06d}"
-        self.spooled.files.append(SentFile(self._name, (named or b"").decode("utf-8", "surrogateescape"), path))
+        self.spooled.files.append(SentFile(self._name, named or "", path))
         self._file = _private(path)
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
@@ -155,6 +160,19 @@ class _Form:
     def _bounded(text: bytes) -> None:
         if len(text) > HEADER_BYTES:
             raise FormParserError("a header is too long")
+
+
+def _own_name(header: bytes, options: dict[bytes, bytes]) -> str | None:
+    """The name of a part's file, None where it has none.
+
+    As `filename*` (RFC 5987) it has no place in a form (RFC 7578), and the parser passes that over; yet some clients
+    send nothing else where a name is not ASCII, and it says whose the photograph is.
+    """
+    if (named := options.get(b"filename")) is not None:
+        return named.decode("utf-8", "surrogateescape")
+    if found := _EXTENDED_NAME.search(header):
+        return unquote_to_bytes(found[2].strip()).decode(found[1].decode(), "surrogateescape")
+    return None
 
 
 def _private(path: Path) -> BinaryIO:

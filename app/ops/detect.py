@@ -67,9 +67,11 @@ def detect(pictures: list[Path], as_json: bool) -> int:
 
 
 def _read(path: Path, most: int) -> bytes:
-    if path.stat().st_size > most:
+    with path.open("rb") as file:  # a pipe or a device says nothing of its size
+        data = file.read(most + 1)
+    if len(data) > most:
         raise OSError(None, f"is larger than the {most} bytes that LOOKALIKE_MAX_BYTES allows")
-    return path.read_bytes()
+    return data
 
 
 def _line(path: Path, examined: Examination) -> str:

@@ -22,12 +22,14 @@ from limits.storage import storage_from_string
 from pydantic import ValidationError
 
 from app import __version__, settings
+from app.core.cohort import check_cohort, read_cohort
 from app.core.credentials import SOON
 from app.core.generate import CONTROL_SIZE, IDENTITY_SIZE
 from app.core.models import CPU_BATCHES, GPU_BATCHES, Engine
 from app.core.origin import Origin
-from app.errors import CredentialsInvalid, ModelsInvalid, ProviderUnavailable
+from app.errors import CannotRun, CohortInvalid, CredentialsInvalid, ModelsInvalid, ProviderUnavailable
 from app.keys import Keyring
+from app.ops.places import check_jobs
 from app.runtime.manifest import DETAIL_SCALE, Manifest, parse_manifest, verify_file
 from app.runtime.sessions import cores
 from app.settings import PREFIX, Settings
@@ -115,6 +117,7 @@ def examine() -> Report:
     _provider(report, chosen, manifest)
     _limits(report, chosen)
     _access(report, chosen)
+    _files(report, chosen, manifest)
     origin(report, chosen)
     return report
 
@@ -283,6 +286,25 @@ def _access(report: Report, chosen: Settings) -> None:
         if not reached:
             hint = "Check LOOKALIKE_RATE_STORE; until then each process counts on its own"
             report.wrong.append((f"The store of rate limits at {place} does not answer", hint))
+
+
+def _files(report: Report, chosen: Settings, manifest: Manifest | None) -> None:
+    """What the service would not start without, once it is named."""
+    if chosen.cohort:
+        report.show("files", "cohort", chosen.cohort)
+        try:
+            if manifest:
+                check_cohort(chosen.cohort, chosen.models)
+            else:
+                read_cohort(chosen.cohort)
+        except CohortInvalid as error:
+            report.wrong.append((str(error), "Correct LOOKALIKE_COHORT, or leave it out: no score is normalised then"))
+    if chosen.jobs:
+        report.show("files", "jobs", chosen.jobs)
+        try:
+            check_jobs(chosen.jobs)
+        except CannotRun as error:
+            report.wrong.append((str(error), "Correct LOOKALIKE_JOBS, or leave it out: there are no jobs then"))
 
 
 def origin(report: Report, chosen: Settings) -> None:

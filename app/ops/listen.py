@@ -28,6 +28,9 @@ def listening(host: str, port: int) -> socket.socket:
     except OSError as error:
         sock.close()
         raise CannotListen(explained(host, port, error)) from error
+    except TypeError as error:  # a name that cannot be written as names of hosts are
+        sock.close()
+        raise CannotListen(explained(host, port, socket.gaierror())) from error
     sock.set_inheritable(True)
     return sock
 

@@ -21,6 +21,7 @@ export class Compare {
   /** @param {object} model the answer of /v1/model. */
   constructor(model) {
     this.model = model;
+    this.files = {};
     this.photos = {};
     this.pictures = {};
     for (const name of ["reference", "probe"]) {
@@ -31,17 +32,20 @@ export class Compare {
 
   /** A photograph that was pasted goes where there is room. */
   paste(file) {
-    return this.take(this.photos.reference && !this.photos.probe ? "probe" : "reference", file);
+    return this.take(this.files.reference && !this.files.probe ? "probe" : "reference", file);
   }
 
   /** The photograph of the other view, as a first one to compare with. */
   offer(photo) {
-    if (!this.photos.reference && photo) this.take("reference", photo);
+    if (!this.files.reference && photo) this.take("reference", photo);
   }
 
   /** Put a photograph into a slot, and compare once both are there. */
   async take(name, file) {
+    this.files[name] = file;
     const photo = await prepared(file);
+    // To write a picture anew takes its time, and another may have been put there meanwhile.
+    if (this.files[name] !== file) return;
     this.photos[name] = photo;
     byId("compare-result").hidden = true;
     notice(byId("compare-notice"), null);

@@ -46,7 +46,9 @@ class Gate:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.held = 0
+        # By a clock that stands still while nothing is held: a night without requests says nothing of the rate.
         self._done: deque[tuple[float, int]] = deque(maxlen=256)
+        self._busy = self._since = 0.0
 
     @property
     def full(self) -> bool:
@@ -62,20 +64,29 @@ class Gate:
         """
         if self.held + images > self.limit:
             raise Overloaded(self.retry_after())
+        if not self.held:
+            self._since = time.monotonic()
         self.held += images
         try:
             yield
         finally:
+            now = self._busy_seconds()
             self.held -= images
-            self._done.append((time.monotonic(), images))
+            self._done.append((now, images))
+            if not self.held:
+                self._busy = now
 
     def retry_after(self) -> int:
-        """Seconds after which half of what is held will be done, at the rate of late; 1..60."""
+        """Seconds after which half of what is held will be done, at the rate of the last busy while; 1..60."""
         if len(self._done) < 2:
             return 1
-        seconds = max(time.monotonic() - self._done[0][0], 1e-3)
+        seconds = max(self._busy_seconds() - self._done[0][0], 1e-3)
         rate = sum(images for _, images in self._done) / seconds
         return min(60, max(1, math.ceil(self.held / 2 / max(rate, 1e-3))))
+
+    def _busy_seconds(self) -> float:
+        """Seconds in which something was held, up to now."""
+        return self._busy + (time.monotonic() - self._since if self.held else 0)
 
 
 @dataclass(eq=False)
@@ -208,7 +219,7 @@ class Batcher:
         self._tasks = [asyncio.create_task(self._work(), name=f"batcher {self.name}") for _ in range(self._lanes)]
 
     async def close(self) -> None:
-        """Stop after the batches that are being computed."""
+        """Stop at once: what is being computed ends in its thread, and nobody is told what came of it."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

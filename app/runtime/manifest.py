@@ -10,7 +10,7 @@ import hashlib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from app.errors import ModelsInvalid
 
@@ -108,6 +108,14 @@ class Manifest(BaseModel):
     redrawing: Redrawing = Redrawing()
     metrics: dict[str, Any] = {}
     training: dict[str, Any] = {}
+
+    @field_validator("name", "version")
+    @classmethod
+    def _fits_a_header(cls, text: str) -> str:
+        """Answers carry both in a header, which has no line ends and no letters beyond Latin-1."""
+        if not text.isprintable() or not all(character <= "\xff" for character in text):
+            raise ValueError("must be on one line, in letters of Latin-1")
+        return text
 
     @property
     def picture_sizes(self) -> list[int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -195,7 +195,8 @@ def _forget_the_dead(directory: Path) -> None:
     for file in directory.glob("gauge_live*_*.db"):
         pid = file.stem.rpartition("_")[2]
         if pid.isdecimal() and not _alive(int(pid)):
-            mark_process_dead(pid, str(directory))  # type: ignore[no-untyped-call]
+            with suppress(FileNotFoundError):  # another process, asked at the same time, was quicker
+                mark_process_dead(pid, str(directory))  # type: ignore[no-untyped-call]
 
 
 def _alive(pid: int) -> bool:

@@ -16,6 +16,7 @@ from app.__main__ import main
 from app.keys import Keyring
 from app.ops import listen
 from app.settings import Settings
+from app.telemetry.metrics import SHARED
 from tests.patience import PATIENCE, until
 from tests.ports import Port
 
@@ -63,7 +64,9 @@ def test_options_of_serve_come_before_the_environment():
             ["--host", "no.such.invalid", "--port", "0"],
             "no.such.invalid:0: this machine has no address no.such.invalid",
         ),
+        (["--host", "\u00fc" * 70, "--port", "0"], "\u00fc" * 70 + ":0: this machine has no address"),
     ],
+    ids=["port", "no-port", "workers", "address", "name", "no-name"],
 )
 def test_what_serve_cannot_do_is_said_of_the_option(
     options: list[str], sentence: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -72,6 +75,17 @@ def test_what_serve_cannot_do_is_said_of_the_option(
         monkeypatch.setenv(f"LOOKALIKE_{name}", {"HOST": "127.0.0.1", "PORT": "0", "WORKERS": "1"}[name])
     assert main(["serve", *options]) == 2
     assert f"lookalike: {sentence}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["file", "file/below", "file/below/deeper"])
+def test_a_folder_for_jobs_that_cannot_be_is_named(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "file").write_text("")
+    for name, value in {"PORT": "0", "JOBS": str(tmp_path / place)}.items():
+        monkeypatch.setenv(f"LOOKALIKE_{name}", value)
+    assert main(["serve"]) == 2
+    assert f"lookalike: {tmp_path / place}: jobs cannot be kept there (Not a directory)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
@@ -85,6 +99,14 @@ def test_a_port_that_is_taken_is_named(workers: str):
         f"lookalike: 127.0.0.1:{port}: port {port} is taken by another program; end that one, or give another port "
         "with --port (LOOKALIKE_PORT), 0 for a free one.\n"
     )
+
+
+def test_a_file_that_cannot_be_written_is_not_taken_for_the_address(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(SHARED, "/nowhere")
+    process = start("serve", "--port", "0", stderr=subprocess.PIPE)
+    _, said = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 2
+    assert said.splitlines()[-1] == f"lookalike: /nowhere/counter_{process.pid}.db: No such file or directory."
 
 
 def test_other_reasons_have_words_too():

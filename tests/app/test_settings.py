@@ -36,6 +36,7 @@ def test_a_misspelled_variable_is_refused_with_a_hint(monkeypatch: pytest.Monkey
         ({"batch_sizes": "0,2"}, "LOOKALIKE_BATCH_SIZES: must be positive and ascending"),
         ({"cors_origins": "*,https://a.example"}, "either * or a list"),
         ({"queue_images": 8}, "LOOKALIKE_QUEUE_IMAGES"),
+        ({"jobs_keep_seconds": "inf"}, "LOOKALIKE_JOBS_KEEP_SECONDS: Input should be less than or equal to"),
         ({"device": "tpu"}, "LOOKALIKE_DEVICE"),
         ({"precision": "int8", "device": "cuda"}, "precision int8 is for the CPU"),
         ({"precision": "float16", "device": "cpu"}, "precision float16 is for CUDA"),

@@ -2,7 +2,22 @@
 
 import re
 
+from PIL import Image
 from playwright.sync_api import expect
+
+from tests.page.conftest import wait_until
+
+HOLD_BACK = """() => {
+  const [read, write] = [window.createImageBitmap, HTMLCanvasElement.prototype.toBlob];
+  window.createImageBitmap = async (...given) => {
+    await new Promise((go) => { window.go = go; });
+    return read(...given);
+  };
+  HTMLCanvasElement.prototype.toBlob = function toBlob(take, ...given) {
+    write.call(this, (blob) => { take(blob); setTimeout(() => { window.converted = true; }); }, ...given);
+  };
+}"""
+"""Pictures of kinds that the service does not take are written anew, but not before the test says `go`."""
 
 
 def test_two_photographs_are_compared(visitor, photos):
@@ -24,6 +39,25 @@ def test_the_photograph_at_work_is_offered_as_the_first(visitor, photos):
     page.get_by_role("link", name="Compare").click()
     expect(page.get_by_role("heading", name="Compare two photographs")).to_be_focused()
     expect(page.get_by_role("img", name="First photograph")).to_be_visible()
+    page.set_input_files("#probe-file", photos["face"])
+    expect(page.locator("#compare-result .reading-row")).to_have_attribute(
+        "aria-label", re.compile(r"Similarity 1\.00")
+    )
+
+
+def test_the_last_photograph_that_was_put_there_stays(visitor, photos, tmp_path):
+    slow = tmp_path / "slow.bmp"
+    Image.open(photos["pair"]).save(slow)
+    page = visitor.open("#compare")
+    page.evaluate(HOLD_BACK)
+    page.set_input_files("#reference-file", slow)
+    wait_until(page, "window.go")
+    page.set_input_files("#reference-file", photos["face"])
+    first = page.get_by_role("img", name="First photograph")
+    expect(first).to_have_js_property("naturalWidth", 512)
+    page.evaluate("go()")
+    wait_until(page, "window.converted")
+    expect(first).to_have_js_property("naturalWidth", 512)
     page.set_input_files("#probe-file", photos["face"])
     expect(page.locator("#compare-result .reading-row")).to_have_attribute(
         "aria-label", re.compile(r"Similarity 1\.00")

@@ -50,7 +50,31 @@ def test_ways_in_which_programs_write_base64(text: str, slashes: bool) -> None:
     assert (photos, members) == ({"reference": BYTES, "probe": BYTES}, {})
 
 
-@pytest.mark.parametrize("text", ["Dear Sir!", "abcde", "ab=c", "ä", "\ud800", "\0" + "0", "A" * 600 + "\t=A"])
+@pytest.mark.parametrize("characters", ["+", "=", "/", "+/="])
+def test_any_character_may_be_written_as_an_escape(characters: str) -> None:
+    """Java's Gson writes `=` so, .NET's System.Text.Json `+`."""
+    text = "data:image/jpeg;base64," + base64.b64encode(BYTES).decode()
+    assert set(characters) <= set(text)
+    for character in characters:
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    photos, members = read_json(f'{{"image": "{text}", "count": 2}}'.encode(), ("image",))
+    assert (photos, members) == ({"image": BYTES}, {"count": 2})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Dear Sir!",
+        "abcde",
+        "ab=c",
+        "ä",
+        "\ud800",
+        "\0" + "0",
+        "A" * 600 + "\t=A",
+        "A" * 600 + "\\u002",
+        "A" * 600 + "\ud800",
+    ],
+)
 def test_what_is_not_base64(text: str) -> None:
     status, detail = refused(json.dumps({"image": text}).encode())
     assert status == 400

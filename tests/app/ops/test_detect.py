@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +57,19 @@ def test_a_line_of_json_a_picture(
     assert (told["picture"], told["verdict"]) == (str(drawn), "drawn-by-this-model")
     (mark,) = told["layers"]["pixels"]["marks"]
     assert (mark["version"], mark["installation"]) == ("1.2.3", 7)
+
+
+def test_no_more_is_read_than_is_taken(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOOKALIKE_DEVICE", "cpu")
+    monkeypatch.setenv("LOOKALIKE_MAX_BYTES", "1024")
+    pipe = tmp_path / "pipe"  # which has no size
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(pipe.write_bytes, bytes(1025))
+        assert main(["detect", str(pipe)]) == 2
+    assert "pipe: is larger than the 1024 bytes that LOOKALIKE_MAX_BYTES allows" in capsys.readouterr().err
 
 
 def test_what_cannot_be_read_is_told(

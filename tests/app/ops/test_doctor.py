@@ -165,6 +165,23 @@ def test_where_there_is_no_build_with_cuda_the_plain_one_is_right(
     assert "is installed besides" not in wrong()
 
 
+@pytest.mark.parametrize("sound", [True, False])
+def test_what_the_service_would_not_start_without(models: Path, sound: bool, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("LOOKALIKE_COHORT", str(models / "manifest.json"))
+    monkeypatch.setenv("LOOKALIKE_JOBS", str(models / "manifest.json" / "jobs"))
+    if not sound:
+        change(models, controls=[])
+    found = wrong()
+    assert "manifest.json: is no cohort" in found
+    assert "manifest.json/jobs: jobs cannot be kept there (Not a directory)" in found
+
+
+def test_a_folder_for_jobs_is_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("LOOKALIKE_JOBS", str(tmp_path / "below" / "jobs"))
+    assert wrong() == ""
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_too_few_files(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(resource, "getrlimit", lambda _: (100, 100))
     assert "100 files may be open, too few for 256 requests" in wrong()

@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager
 import numpy as np
 import pytest
 
-from app.errors import ComputationFailed, DeadlineExceeded, Overloaded
-from app.runtime.batching import TURN, Batcher, Gate
+from app.errors import ComputationFailed, DeadlineExceeded
+from app.runtime.batching import TURN, Batcher
 from tests.patience import PATIENCE, until
 
 POISON, NAN = -1.0, -2.0
@@ -373,27 +373,3 @@ def test_the_event_loop_turns_while_a_network_computes() -> None:
             await task
 
     asyncio.run(scenario())
-
-
-def test_a_gate_lets_in_whole_requests_only() -> None:
-    gate = Gate(10)
-    with gate.hold(6):
-        with pytest.raises(Overloaded) as refusal, gate.hold(5):
-            pytest.fail("it was let in")
-        assert 1 <= refusal.value.retry_after <= 60
-        with gate.hold(4):
-            assert gate.full
-    assert gate.held == 0
-
-
-def test_a_gate_is_left_on_failure_too() -> None:
-    gate = Gate(10)
-
-    async def fail() -> None:
-        with gate.hold(10):
-            await asyncio.sleep(0)
-            raise ValueError("as such things go")
-
-    with pytest.raises(ValueError, match="as such things go"):
-        asyncio.run(fail())
-    assert gate.held == 0

@@ -54,6 +54,8 @@ def test_a_missing_manifest_is_refused(tmp_path: Path) -> None:
         ({"image_size": "large"}, "image_size"),
         ({"controls": []}, "names 0 controls"),
         ({"files": {}}, "files lacks encoder"),
+        ({"version": "2.0-\u03b2"}, "version: .*letters of Latin-1"),
+        ({"name": "two\r\nlines"}, "name: .*on one line"),
         (
             {"thresholds": {"fmr_1e-2": 0.4, "fmr_1e-3": 0.8, "fmr_1e-4": 0.9, "genuine_median": 0.7}},
             "no look-alike band",

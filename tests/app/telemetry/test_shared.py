@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from app.telemetry import metrics
 from app.telemetry.metrics import SHARED
 from app.telemetry.shared import PREFIX, metrics_folder
 
@@ -63,6 +64,26 @@ print(metrics.text().decode())
         series = [line for line in text.splitlines() if line.startswith("lookalike_model_info")]
         assert [line.split()[-1] for line in series if '"1.1.0"' in line] == ["1.0"]
         assert {line.split()[-1] for line in series if '"1.0.0"' in line} <= {"0.0"}
+
+
+def test_two_processes_that_are_asked_at_once_forget_the_dead_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left = [tmp_path / f"gauge_{mode}_{ended.pid}.db" for mode in ("livesum", "livemax")]
+    for file in left:
+        file.write_bytes(b"")
+    remove = os.remove
+
+    def remove_after_the_other(path: str) -> None:
+        remove(path)
+        remove(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "remove", remove_after_the_other)
+        metrics._forget_the_dead(tmp_path)
+    assert not any(file.exists() for file in left)
 
 
 def test_the_folder_goes_with_the_server(place: Path) -> None:

@@ -147,6 +147,22 @@ def test_cors_is_off_unless_set(client: TestClient, new_client: Callable[..., Te
     assert "Access-Control-Allow-Origin" not in other
 
 
+def test_a_set_origin_can_read_what_is_answered_in_place_of_the_application(
+    new_client: Callable[..., TestClient], photo: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = new_client(cors_origins=("https://a.example",), max_requests=1)
+    headers = {"Origin": "https://a.example"}
+    with client.app.state.readiness.request():  # type: ignore[attr-defined]
+        full = client.post("/v1/variants", files={"image": photo}, headers=headers)
+    monkeypatch.setattr(service_of(client), "variants", None)
+    failed = client.post("/v1/variants", files={"image": photo}, headers=headers)
+    assert [answer.status_code for answer in (full, failed)] == [503, 500]
+    assert full.headers["Retry-After"] == "1"
+    for answer in (full, failed):
+        assert answer.headers["Access-Control-Allow-Origin"] == "https://a.example"
+        assert answer.headers["X-Request-ID"] == answer.json()["request_id"]
+
+
 def test_metrics_count_by_route_template(new_client: Callable[..., TestClient], photo: bytes, landscape: bytes) -> None:
     client = new_client()
     client.post("/v1/variants?count=3", files={"image": photo})
