@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,9 +64,9 @@ def read_cohort(path: Path) -> Cohort:
         CohortInvalid: it is none.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            embeddings, network = file["embeddings"], str(file["network"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        with np.load(path, allow_pickle=False) as file:  # an .npy gives an array, which is no context
+            embeddings, network = np.asarray(file["embeddings"], np.float64), str(file["network"])
+    except (OSError, ValueError, TypeError, KeyError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise CohortInvalid(f"{path}: is no cohort; python -m app cohort OUT makes one ({error})") from error
     if embeddings.ndim != 2 or embeddings.shape[1] != EMBEDDING_SIZE or len(embeddings) < LEAST:
         raise CohortInvalid(f"{path}: holds {list(embeddings.shape)} numbers; [n, {EMBEDDING_SIZE}] are needed")

@@ -102,8 +102,12 @@ class Generator:
 
     def warm(self, size: int) -> None:
         """Run every network once at a batch size, so that no request pays for it."""
-        identities, _ = self.encode(np.zeros((size, self._sizes.frame, self._sizes.frame, 3), np.uint8))
+        faces = np.zeros((size, self._sizes.frame, self._sizes.frame, 3), np.uint8)
+        identities, _ = self.encode(faces)
         images, _ = self.decode(identities, np.zeros((size, CONTROL_SIZE), np.float32))
+        self.recognizer(faces)
+        if self.judge is not self.recognizer:
+            self.judge(images)
         if self.detail:
             self.detail(images)
 

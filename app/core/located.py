@@ -108,16 +108,20 @@ def locate(
     with computation.stage("detect"):
         found = list(enumerate(computation.engine.detector(photo.image, thorough)))
     large = _large_enough(_chosen(found, choice), computation.settings.min_eye_distance, photo.scale)
-    image, factor = photo.image, photo.scale
+    whole = None
     if source.too_coarse(min(face.eye_distance for _, face in large), side):
         with computation.stage("read"):
-            image, factor = source.whole().turned(turn).image, 1.0
+            whole = source.whole().turned(turn).image
     aligned = []
     with computation.stage("align"):
         for index, face in large:
             upright = face.scaled(photo.scale)
             shown = upright.turned((360 - turn) % 360, photo.width, photo.height)
-            pixels = align(image, face.scaled(photo.scale / factor), side)
+            # Each by its own size: a large one is cut the same whether or not a small one is asked for with it.
+            if whole and source.too_coarse(face.eye_distance, side):
+                pixels = align(whole, upright, side)
+            else:
+                pixels = align(photo.image, face, side)
             aligned.append(Aligned(digest, index, shown, upright, pixels))
     return Located(aligned, len(found))
 

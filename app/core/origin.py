@@ -203,6 +203,7 @@ class Origin:
             outcome = search(photo.image, faces, watermark)
             best = max(best, outcome.best)
             marks += [self._mark(found, watermark) for found in outcome.found]
+        marks.sort(key=lambda mark: -mark.found.score)
         credentials = self._verifier(data, media_type)
         verdict, statement = self._judge(marks, credentials, metadata, model)
         return Examination(

@@ -71,3 +71,5 @@ async def try_out(computation: Computation) -> None:
     if engine.detail:
         await engine.detail.run(images, deadline=deadline)
     await engine.recognizer.run(frames, deadline=deadline)
+    if engine.judge is not engine.recognizer:
+        await engine.judge.run(images, deadline=deadline)

@@ -17,7 +17,7 @@ from app.core.located import Aligned, FaceChoice, Located, Source, locate
 from app.core.parameters import PhotographParameters
 from app.core.quality import Probe, judge, pose_of, probe_for
 from app.core.subject import Subject, Subjects
-from app.errors import FaceTooSmall, HeadTurned, NoFace, PhotographUnusable, UnlikeAFace
+from app.errors import FaceNotFound, FaceTooSmall, HeadTurned, NoFace, PhotographUnusable, UnlikeAFace
 from app.runtime.batching import Job
 from app.runtime.manifest import Manifest
 
@@ -45,15 +45,13 @@ async def find_subjects(
     """
     source = Source(photo, computation.settings.max_pixels)
     probe = probe_for(computation.engine.manifest)
-    upright: Subjects | None = None
-    failure: PhotographUnusable | None = None
-    try:
-        upright = await _encoded(computation, source, choice)
-    except (NoFace, FaceTooSmall, HeadTurned) as error:
-        failure = error
-    best = upright
-    if how.rotate == "auto" and (upright is None or not _sure(upright, probe)):
-        best = await _turned(computation, source, choice, probe, upright)
+    best, failure = await _as_sent(computation, source, choice)
+    if how.rotate == "auto" and (best is None or not _sure(best, probe)):
+        # A face's index is its place in the photograph as it was sent or turned. Which of the two is for the largest to
+        # say, whichever is asked for: else one index would be another face's than where all of them are listed.
+        first = best if choice in ("largest", "all", 0) else (await _as_sent(computation, source, "all"))[0]
+        if first is None or not _sure(first, probe):
+            best = await _turned(computation, source, choice, probe, first) or best
     if best is None:
         assert failure is not None  # noqa: S101 - one of the two there is
         raise failure
@@ -68,6 +66,16 @@ async def find_subject(
     """The chosen face of a photograph; see `find_subjects`."""
     (subject,) = (await find_subjects(computation, photo, choice, how)).chosen
     return subject
+
+
+async def _as_sent(
+    computation: Computation, source: Source, choice: FaceChoice
+) -> tuple[Subjects | None, PhotographUnusable | None]:
+    """The chosen faces of a photograph that is not turned; or why there are none, which is no reason not to turn it."""
+    try:
+        return await _encoded(computation, source, choice), None
+    except (NoFace, FaceNotFound, FaceTooSmall, HeadTurned) as error:
+        return None, error
 
 
 async def _encoded(
@@ -116,7 +124,11 @@ def _rank(subjects: Subjects, probe: Probe | None) -> float:
 async def _turned(
     computation: Computation, source: Source, choice: FaceChoice, probe: Probe | None, upright: Subjects | None
 ) -> Subjects | None:
-    """What is found in the photograph on its sides or on its head, where that is more like a face than upright."""
+    """The chosen faces of the photograph on its sides or on its head, where its largest is more like a face so.
+
+    Raises:
+        FaceNotFound, FaceTooSmall, HeadTurned: the chosen face of the turned photograph will not do.
+    """
 
     async def look(turn: int) -> tuple[int, Subjects] | None:
         try:
@@ -133,7 +145,7 @@ async def _turned(
         least = max(least, probe.floor)
     turn, best = max(looks, key=lambda look: _rank(look[1], probe), default=(0, None))
     if best is None or _rank(best, probe) < least:
-        return upright
+        return None
     return best if choice == "largest" else await _encoded(computation, source, choice, turn)
 
 

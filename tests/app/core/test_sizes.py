@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 from collections.abc import Callable
@@ -13,7 +14,11 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from app.core.models import Engine
+from app.core.selftest import try_out
+from app.core.service import Service
 from app.errors import ModelsInvalid
+from app.runtime.manifest import NETWORKS
+from app.runtime.sessions import Network
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
 
@@ -89,3 +94,31 @@ def test_a_manifest_without_sizes_means_those_of_the_first_models(tiny: Callable
     (folder / "manifest.json").write_text(json.dumps(manifest))
     engine = Engine(Settings(models=folder, device="cpu", batch_sizes=(1,)), Metrics())
     assert tuple(engine.sizes) == (128, 128, 112)
+
+
+@pytest.mark.parametrize("image", [128, 192])
+def test_every_network_is_run_before_the_first_request_and_when_in_doubt(
+    tiny: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, image: int
+) -> None:
+    """Where pictures are larger than faces there are two recognisers."""
+    ran: set[tuple[str, int]] = set()
+    genuine = Network.__call__
+
+    def noted(network: Network, *given: np.ndarray) -> list[np.ndarray]:
+        ran.add((network.path.name, given[0].shape[1]))
+        return genuine(network, *given)
+
+    monkeypatch.setattr(Network, "__call__", noted)
+    service = Service(Settings(models=tiny(128, image, 112, 2 * image), batch_sizes=(1,), device="cpu"), Metrics())
+    names = {"recognizer": {128, image}, "encoder": {128}, "decoder": {70}, "detail": {image}}
+    every = {(NETWORKS[name], width) for name, widths in names.items() for width in widths}
+
+    async def tried() -> None:
+        await service.start()
+        assert every <= ran
+        ran.clear()
+        await try_out(service._begin())
+        await service.close()
+        assert every <= ran
+
+    asyncio.run(tried())
