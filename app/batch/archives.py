@@ -14,7 +14,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -128,7 +128,7 @@ def open_source(path: Path, without: Path | None = None, bounds: Bounds | None =
         try:
             if path.is_dir():
                 entries = _folder(path, without)
-            elif zipfile.is_zipfile(path):
+            elif zipfile.is_zipfile(path) and not _begins_as_tar(path):
                 entries = _zip(_opened_zip(stack, path, bounds))
             else:
                 entries = _tar(stack.enter_context(Tar.open(path)), bounds)
@@ -187,6 +187,14 @@ def _file(root: Path, path: Path) -> list[Photograph]:
 
 def _refused(root: Path, path: Path, why: str) -> Photograph:
     return Photograph(path.relative_to(root).as_posix(), 0, lambda: None, why)
+
+
+def _begins_as_tar(path: Path) -> bool:
+    """Whether a file begins with the header of an entry of a tar; one whose last entry is a zip ends as a zip does."""
+    with path.open("rb") as file, suppress(tarfile.TarError):
+        tarfile.TarInfo.frombuf(file.read(tarfile.BLOCKSIZE), "utf-8", "surrogateescape")
+        return True
+    return False
 
 
 def _opened_zip(stack: ExitStack, path: Path, bounds: Bounds) -> zipfile.ZipFile:
@@ -275,7 +283,8 @@ def checked(entries: list[Photograph]) -> list[Photograph]:
             checked.append(replace(entry, refusal="A folder of its name is itself a picture."))
         else:
             checked.append(entry)
-        seen.add(entry.name)
+        if not entry.refusal:  # what is refused takes no name away
+            seen.add(entry.name)
     return checked
 
 

@@ -122,7 +122,7 @@ class Output:
         self._check_ours()
         if not path.exists():
             self._replace(path, [text])
-        before = _loads(path, path.read_text(encoding="utf-8"))
+        before = _loads(path, path.read_bytes())
         if before != json.loads(text):
             changed = sorted(name for name in before | asked if before.get(name) != json.loads(text).get(name))
             raise CannotRun(f"{self.folder} holds a run with another {', '.join(changed)}; name a new folder")
@@ -133,7 +133,7 @@ class Output:
         if self.lasting and self.skipped.exists():
             told, end, _ = self.skipped.read_bytes().rpartition(b"\n")
             os.truncate(self.skipped, len(told + end))
-            self.passed = {_loads(self.skipped, line.decode())["source"] for line in told.splitlines()}
+            self.passed = {_loads(self.skipped, line)["source"] for line in told.splitlines()}
         if not self.manifest.exists():
             return
         there: dict[str, int] = {}
@@ -144,7 +144,7 @@ class Output:
             for line in lines:
                 if not line.endswith(b"\n"):
                     break
-                row = _loads(self.manifest, line.decode())
+                row = _loads(self.manifest, line)
                 if row["source"] != source:
                     source, of, start = row["source"], row["of"], whole
                 whole += len(line)
@@ -197,7 +197,10 @@ class Output:
             self._open(self.skipped, mode) as skipped,
         ):
             tally = Tally(used=len(self.done), images=self.images, skipped=len(self.passed))
-            yield Writer(self.folder, self.layout, manifest, skipped, images, suffix, again, tally, shards, self.mode)
+            there = set(self.done)
+            yield Writer(
+                self.folder, self.layout, manifest, skipped, images, suffix, again, there, tally, shards, self.mode
+            )
 
     @contextmanager
     def skipping(self) -> Iterator[Callable[[str, str, str], None]]:
@@ -247,6 +250,7 @@ class Writer:
         wanted: images of each photograph.
         suffix: of their files.
         again: whether the folder may hold images that no manifest names, of a run that was killed.
+        there: names of the photographs whose images the manifest names.
         tally: what became of all photographs so far.
         shards: what images are added to where they are no files of their own.
         mode: of new files.
@@ -259,13 +263,15 @@ class Writer:
     wanted: int
     suffix: str
     again: bool
+    there: set[str]
     tally: Tally
     shards: Shards | None
     mode: int
 
     def write(self, made: Made) -> None:
         """Write images first and their lines after, so that what the manifest names is there."""
-        if self.again and not self.shards:
+        # One that is refused may have the name of one that was used: a second entry of an archive, a link in its place.
+        if self.again and not self.shards and made.name not in self.there:
             for index in range(self.wanted):
                 (self.folder / self.layout.file(made.name, index, self.suffix)).unlink(missing_ok=True)
         if made.problem:
@@ -283,6 +289,7 @@ class Writer:
                     image_file.write(image)
         self.manifest.write("".join(json.dumps(line) + "\n" for line in lines))
         self.manifest.flush()
+        self.there.add(made.name)
         self.tally.used += 1
         self.tally.images += len(lines)
         self.tally.short += len(lines) < self.wanted
@@ -317,7 +324,7 @@ def _holds(path: Path) -> bool:
     return False
 
 
-def _loads(path: Path, text: str) -> dict[str, Any]:
+def _loads(path: Path, text: str | bytes) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except ValueError:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import ExitStack, aclosing
+from typing import Any, TypeVar
 
 from app.batch.archives import Photograph
 from app.batch.job import SUFFIX, Job, Made, changed
-from app.batch.output import Output, Tally
+from app.batch.output import Output, Tally, Writer
 from app.runtime.manifest import Manifest
 
+T = TypeVar("T")
 Engine = tuple[Manifest, Callable[[list[Photograph], set[str]], AsyncGenerator[Made]]]
 """The models in use, and what makes of the photographs that are not done what each gives, in their order."""
 
@@ -35,7 +37,7 @@ async def fill(
     """
     manifest, made_by = engine
     # What lasts goes on with other models too; each line says which.
-    await asyncio.to_thread(output.claim, job.asked(None if output.lasting else manifest))
+    await _to_the_end(output.claim, job.asked(None if output.lasting else manifest))
     unused: list[Made] = []
     if not output.lasting:
         others = await asyncio.to_thread(lambda: list(changed(photographs, output.done, job.settings.max_bytes)))
@@ -44,19 +46,32 @@ async def fill(
         if job.layout.kind == "webdataset":
             unused += [Made(name, problem="changed", detail=CHANGED) for name in others]
         else:
-            await asyncio.to_thread(output.forget, others)
+            await _to_the_end(output.forget, others)
     try:
         with ExitStack() as stack:
             # In a thread, as the rest: all lines of a large data set, and its shards, are read.
             opened = output.opened(job.parameters.images, SUFFIX[job.parameters.format])
-            writer = await asyncio.to_thread(stack.enter_context, opened)
+            writer: Writer = await _to_the_end(stack.enter_context, opened)
             for made in unused:
                 writer.skip(made)
                 told(made)
             async with aclosing(made_by(photographs, output.passed | set(output.done))) as results:
                 async for made in results:
-                    await asyncio.to_thread(writer.write, made)
+                    await _to_the_end(writer.write, made)
                     told(made)
             return writer.tally
     finally:
-        await asyncio.to_thread(output.describe)
+        await _to_the_end(output.describe)
+
+
+async def _to_the_end(work: Callable[..., T], *given: Any) -> T:
+    """Do something in a thread; a run that is cancelled meanwhile ends after it.
+
+    Else the thread would still write into the folder when its lock is free, and another process at work in it.
+    """
+    task = asyncio.create_task(asyncio.to_thread(work, *given))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.gather(task, return_exceptions=True)
+        raise

@@ -34,13 +34,14 @@ class Names:
 
     def free(self, name: str) -> str:
         """The name, or one like it that is not taken; it is taken from then on."""
-        stem, dot, suffix = name.rpartition(".") if "." in name else (name, "", "")
+        folder, slash, last = name.rpartition("/")  # whose own dots are no suffix: it is the person
+        stem, dot, suffix = last.rpartition(".") if "." in last else (last, "", "")
         free = name
         # From the last number on: thousands of files of one name would be thousands of steps for each.
         number = self._numbers.get(name, 1)
         while free in self._taken:
             number += 1
-            free = f"{stem}-{number}{dot}{suffix}"
+            free = f"{folder}{slash}{stem}-{number}{dot}{suffix}"
         self._numbers[name] = number
         self._taken.add(free)
         return free

@@ -22,10 +22,11 @@ class HeaderReader:
 
     Attributes:
         left: bytes that may still be read; less than 0 as soon as more were asked for.
+        last: what was read last.
     """
 
     def __init__(self, file: IO[bytes], left: int) -> None:
-        self._file, self.left = file, left
+        self._file, self.left, self.last = file, left, b""
         self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
 
     def read(self, size: int = -1) -> bytes:
@@ -38,6 +39,7 @@ class HeaderReader:
         self.left -= len(data)
         if self.left < 0:
             raise tarfile.ReadError("a header is too long")
+        self.last = data
         return data
 
 
@@ -62,7 +64,8 @@ class Tar(tarfile.TarFile):
             TarError: it is damaged, or its header is too long.
         """
         file = self.fileobj
-        self.fileobj = HeaderReader(file, HEADER_BYTES)  # type: ignore[arg-type, assignment]  # all that is called
+        reader = HeaderReader(file, HEADER_BYTES)  # type: ignore[arg-type]  # not in the stubs
+        self.fileobj = reader  # type: ignore[assignment]  # it has all that is called
         try:
             member = super().next()
         finally:
@@ -70,6 +73,8 @@ class Tar(tarfile.TarFile):
             self.members.clear()  # type: ignore[attr-defined]  # not in the stubs
         if member is not None and self.offset <= member.offset:
             raise tarfile.ReadError("a size is below 0")
+        if member is None and reader.last.strip(b"\0"):  # which `tarfile` takes for the end
+            raise tarfile.ReadError("a header is damaged")
         return member
 
     def opened(self, offset: int) -> IO[bytes] | None:

@@ -27,6 +27,8 @@ SECONDS = 10.0
 WAITS = (10.0, 60.0, 300.0, 1800.0)
 """Seconds between one attempt and the next."""
 URL_CHARACTERS = 2048
+TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")
+"""Where networks without IPv4 find its addresses."""
 
 
 def allowed(url: str, settings: Settings) -> str:
@@ -107,8 +109,13 @@ def _is_global(address: str) -> bool:
     found = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(found, ipaddress.IPv6Address):
         # Addresses that carry one of IPv4 lead where that leads.
-        found = found.ipv4_mapped or found.sixtofour or found
+        found = found.ipv4_mapped or found.sixtofour or _translated(found) or found
     return found.is_global and not found.is_multicast
+
+
+def _translated(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The address of IPv4 that a translator (RFC 6052) makes of it; None where it is no such."""
+    return ipaddress.IPv4Address(address.packed[-4:]) if address in TRANSLATED else None
 
 
 def _split(url: str) -> SplitResult | None:

@@ -159,8 +159,10 @@ def test_links_and_names_that_are_taken(tmp_path: Path, photographs: dict[str, b
     skipped = lines(tmp_path / "out/skipped.jsonl")
     assert [row["source"] for row in skipped] == ["a.jpg", "a.jpg/0000.jpg", "link.jpg"]
     assert [row["source"] for row in lines(tmp_path / "out/manifest.jsonl")] == ["a.jpg"] * 2
+    before = tree(tmp_path / "out")
     assert run(tmp_path / "in.tar", tmp_path / "out") == 1
     assert lines(tmp_path / "out/skipped.jsonl") == skipped
+    assert tree(tmp_path / "out") == before, "the images of the first stay"
 
 
 def test_a_damaged_archive_is_used_as_far_as_it_goes(tmp_path: Path, photographs: dict[str, bytes]):
@@ -233,3 +235,28 @@ def test_an_entry_that_lies_where_no_file_goes(tmp_path: Path):
         archive.infolist()[0].header_offset = 2**63
     with open_source(tmp_path / "in.zip") as (photograph,), pytest.raises(Refused, match="cannot be read"):
         photograph.read(100)
+
+
+def test_a_name_that_was_refused_is_not_taken():
+    entries = [Photograph("a.jpg", 0, lambda: None, "It is a link."), *[Photograph("a.jpg", 1, lambda: None)] * 2]
+    assert [entry.refusal for entry in checked(entries)] == [
+        "It is a link.",
+        "",
+        "Its name is there twice; the first counts.",
+    ]
+
+
+@pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_a_tar_that_ends_with_a_zip_is_a_tar(tmp_path: Path, form: int):
+    inner = zip_of(tmp_path / "extra.zip", {"inner.jpg": b"inner"})
+    with tarfile.open(tmp_path / "in.tar", "w", format=form) as archive:
+        for name, data in {"ü/a.jpg": b"outer", "extra.zip": inner.read_bytes()}.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    with open_source(tmp_path / "in.tar") as photographs:
+        assert [(photograph.name, photograph.read(100)) for photograph in photographs] == [("ü/a.jpg", b"outer")]
+    # What stands before a zip, as a program that unpacks it, makes no tar of it.
+    (tmp_path / "in.zip").write_bytes(bytes(600) + inner.read_bytes())
+    with open_source(tmp_path / "in.zip") as photographs:
+        assert [photograph.name for photograph in photographs] == ["inner.jpg"]

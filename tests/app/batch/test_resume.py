@@ -136,3 +136,25 @@ def test_a_finished_run_stays_what_it_is(folder: Path, tmp_path: Path):
     fill(folder, {"added.jpg": (folder / "c.jpg").read_bytes()})
     assert run(folder, tmp_path / "out") == 0
     assert len(lines(tmp_path / "out/manifest.jsonl")) == 12
+
+
+def test_a_link_in_the_place_of_a_photograph_leaves_its_images(folder: Path, tmp_path: Path):
+    assert run(folder, tmp_path / "out") == 0
+    before = tree(tmp_path / "out")
+    (folder / "c.jpg").unlink()
+    (folder / "c.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    assert run(folder, tmp_path / "out") == 1
+    (row,) = lines(tmp_path / "out/skipped.jsonl")
+    assert (row["source"], row["problem"]) == ("c.jpg", "refused")
+    assert tree(tmp_path / "out") == before | {"skipped.jsonl": (tmp_path / "out/skipped.jsonl").read_bytes()}
+
+
+@pytest.mark.parametrize("name", ["run.json", "manifest.jsonl"])
+def test_a_file_that_is_no_text_any_more_is_told(
+    folder: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+):
+    assert run(folder, tmp_path / "out", "--count", "1") == 0
+    data = (tmp_path / "out" / name).read_bytes()
+    (tmp_path / "out" / name).write_bytes(b"\xff\xff" + data[2:])
+    assert run(folder, tmp_path / "out", "--count", "1") == 2
+    assert f"{name}: damaged; name a new folder" in capsys.readouterr().err

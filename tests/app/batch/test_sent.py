@@ -47,7 +47,8 @@ def test_of_two_with_one_name_the_first_is_used_and_each_refusal_counts(tmp_path
 
 def test_no_two_names_are_the_same() -> None:
     names = Names(["a-3.jpg"])
-    asked = ["a.jpg", "a.jpg", "b", "a-2.jpg", "a.jpg", "b", "a-3.jpg", "a.jpg"]
+    asked = ["a.jpg", "a.jpg", "b", "a-2.jpg", "a.jpg", "b", "a-3.jpg", "a.jpg", "st.john/a", "st.john/a", "x.y/a.jpg"]
+    asked += ["x.y/a.jpg"]
     assert [names.free(name) for name in asked] == [
         "a.jpg",
         "a-2.jpg",
@@ -57,4 +58,8 @@ def test_no_two_names_are_the_same() -> None:
         "b-2",
         "a-3-2.jpg",
         "a-5.jpg",
+        "st.john/a",
+        "st.john/a-2",
+        "x.y/a.jpg",
+        "x.y/a-2.jpg",
     ]

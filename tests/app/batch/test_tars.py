@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import lzma
 import tarfile
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -125,3 +126,21 @@ def test_an_xz_that_is_damaged_inside(tmp_path: Path) -> None:
         with suppress(SourceUnreadable, Refused), open_source(source) as photographs:
             for photograph in photographs:
                 assert len(photograph.read(2**20)) == len(held)
+
+
+@pytest.mark.parametrize("packed", [bytes, bz2.compress], ids=["plain", "packed"])
+@pytest.mark.parametrize("kind", ["damaged", "cut off"])
+def test_a_header_that_is_none_is_not_taken_for_the_end(
+    tmp_path: Path, kind: str, packed: Callable[[bytes], bytes]
+) -> None:
+    good, bad = header("good.jpg", 4) + padded(b"good"), bytearray(header("bad.jpg"))
+    bad[5] ^= 0xFF
+    end = bytes(bad) + header("lost.jpg") if kind == "damaged" else header("bad.jpg")[:300]
+    with open_source(written(tmp_path / "in.tar", packed(good + end))) as photographs:
+        assert [(photograph.name, photograph.refusal) for photograph in photographs] == [
+            ("good.jpg", ""),
+            ("", "The archive is damaged after good.jpg: a header is damaged."),
+        ]
+    for end in (b"", bytes(100), bytes(512), bytes(1024), bytes(1024) + b"what follows is nobody's"):
+        with open_source(written(tmp_path / "in.tar", packed(good + end))) as photographs:
+            assert [photograph.read(9) for photograph in photographs] == [b"good"]

@@ -38,6 +38,7 @@ def test_addresses_that_nobody_allowed(url: str):
 
 
 INSIDE = "127.0.0.1 10.0.0.7 169.254.169.254 0.0.0.0 ::1 fe80::1%2 ::ffff:10.0.0.1 224.0.0.1 2002:7f00:1:: 100.64.0.1"
+INSIDE += " 64:ff9b::a9fe:a9fe 64:ff9b::10.0.0.7"
 
 
 @pytest.mark.parametrize("address", INSIDE.split())
@@ -71,3 +72,7 @@ def test_settings_that_cannot_be(settings: dict[str, Any], sentence: str):
 def test_the_secret_is_never_shown(capsys: pytest.CaptureFixture[str]):
     assert SECRET not in repr(hooked("https://a.org"))
     assert os.environ.get("LOOKALIKE_WEBHOOK_SECRET") is None
+
+
+def test_an_address_outside_stays_so_where_it_is_translated():
+    assert webhooks._is_global("64:ff9b::93.184.215.14")
