@@ -109,13 +109,16 @@ def _let_in(scored: Scored, bootstrap: Bootstrap, threshold: float) -> dict[str,
 def by_similarity(scored: Scored, bootstrap: Bootstrap, threshold: float) -> list[dict[str, Any]]:
     """The share of look-alikes that is let in, for each bin of the generator's similarity that holds any."""
     rows = []
-    for low in np.arange(-1, 1, BIN):
-        row: dict[str, Any] = {"from": number(low), "to": number(low + BIN)}
+    bins = round(1 / BIN)
+    for place in range(-bins, bins):  # whole numbers, so that 0 is 0
+        low, high = place * BIN, (place + 1) * BIN
+        row: dict[str, Any] = {"from": number(low), "to": number(high)}
         for name, pairs, alike in (
             ("against_their_photograph", scored.source, scored.source_similarity),
             ("against_another", scored.other, scored.other_similarity),
         ):
-            inside = np.flatnonzero((alike >= low - 1e-9) & (alike < low + BIN - 1e-9))
+            below = (alike < high - 1e-9) | (place == bins - 1)  # the last bin has both of its ends
+            inside = np.flatnonzero((alike >= low - 1e-9) & below)
             part = pairs.where(inside)
             row[name] = {**plain(bootstrap.match_rate(part, threshold)), "of": len(part)} if len(part) else None
         if row["against_their_photograph"] or row["against_another"]:
@@ -195,6 +198,9 @@ def _fnmr_draws(scored: Scored, bootstrap: Bootstrap, rate: float) -> tuple[floa
     drawn = []
     for times in bootstrap:
         total = float(scored.impostor.weights(times).sum())
+        if not total:  # one person alone, which sets no threshold
+            drawn.append(math.nan)
+            continue
         out = int(np.searchsorted(np.cumsum(top.weights(times)), total * rate * (1 + 1e-12), side="right"))
         threshold = float(np.nextafter(top.scores[min(out, len(top) - 1)], np.inf))
         drawn.append(1 - match_rate(scored.genuine.scores, threshold, scored.genuine.weights(times)))

@@ -78,9 +78,12 @@ def _impostors(people: Rows, most: int, seed: int) -> Rows:
             different = np.sort(np.random.default_rng(seed).choice(different, most, replace=False))
         return np.column_stack([first[different], second[different]])
     # Far more than are wanted: drawn, those of one person and those drawn twice left out.
-    drawn = np.sort(np.random.default_rng(seed).integers(0, count, (2 * most, 2)), axis=1)
-    drawn = drawn[people[drawn[:, 0]] != people[drawn[:, 1]]][: most + most // 8]
-    return np.unique(drawn, axis=0)
+    random = np.random.default_rng(seed)
+    drawn = np.sort(random.integers(0, count, (2 * most, 2)), axis=1)
+    drawn = np.unique(drawn[people[drawn[:, 0]] != people[drawn[:, 1]]][: most + most // 8], axis=0)
+    if len(drawn) > most:  # they are in order, so that the first ones would be those of the first people
+        drawn = drawn[np.sort(random.choice(len(drawn), most, replace=False))]
+    return drawn
 
 
 class Scorer:

@@ -31,6 +31,8 @@ from app.runtime.sessions import Network
 from app.settings import Settings
 
 OWN = "own"
+OWN_NAME = "the service's own ("
+"""What the name of the service's own begins with in a report; nobody else's has the form."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def own(settings: Settings) -> Recogniser:
         return found
 
     key = f"{manifest.files['recognizer'].sha256} {manifest.crop_size}"
-    name = f"the service's own ({manifest.name} {manifest.version})"
+    name = f"{OWN_NAME}{manifest.name} {manifest.version})"
     return Recogniser(name, key, "frame", embed)
 
 
@@ -112,9 +114,9 @@ def from_module(text: str, crop: Crop | None) -> Recogniser:
             for parameter in inspect.signature(function).parameters.values()
             if parameter.default is parameter.empty and parameter.kind.name.startswith("POSITIONAL")
         ]
+        file = inspect.getsourcefile(module)
     except Exception as error:
         raise RecogniserFailed(f"--recogniser {text}: cannot be imported ({_named(error)})") from error
-    file = inspect.getsourcefile(module)
     code = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
     if len(needed) not in (1, 2):
         raise RecogniserFailed(
@@ -224,14 +226,19 @@ def _cannot(*_: list[Bytes]) -> Any:
 
 def _asked(recogniser: Recogniser, ask: Callable[[range], Any], names: Sequence[str]) -> list[Any]:
     """What a recogniser says to all at once; where it fails, it is asked one by one to find the file."""
+
+    def whole(part: range) -> Any:
+        answer = ask(part)
+        return list(answer) if inspect.isgenerator(answer) else answer  # which fails, if so, as it is read
+
     try:
-        answer = ask(range(len(names)))
+        answer = whole(range(len(names)))
     except RecogniserFailed:
         raise
     except Exception as error:
         for index, name in enumerate(names):
             try:
-                ask(range(index, index + 1))
+                whole(range(index, index + 1))
             except Exception as alone:
                 raise RecogniserFailed(f"{name}: {recogniser.name} failed on it: {_named(alone)}") from alone
         files = f"{names[0]} and the {len(names) - 1} after it"
@@ -250,8 +257,8 @@ def _asked(recogniser: Recogniser, ask: Callable[[range], Any], names: Sequence[
 def _numbers(recogniser: Recogniser, row: Any, name: str) -> np.ndarray:
     try:
         return np.asarray(row, np.float64)
-    except (TypeError, ValueError):
-        raise _no_answer(recogniser, name, "something that is no numbers") from None
+    except Exception as error:  # a tensor of PyTorch has reasons of its own
+        raise _no_answer(recogniser, name, f"something that is no numbers ({_named(error)})") from error
 
 
 def _no_answer(recogniser: Recogniser, name: str, what: str) -> RecogniserFailed:

@@ -15,7 +15,7 @@ from app.audit.collection import Collection, Item, Studio, Told
 from app.audit.figures import Scored
 from app.audit.pairing import Plan, Scorer, normalised, plan
 from app.audit.rates import Bootstrap
-from app.audit.recognisers import Recogniser
+from app.audit.recognisers import OWN_NAME, Recogniser
 from app.batch.archives import Photograph
 from app.core.faces import Floats
 from app.core.normalisation import LEAST, statistics
@@ -270,7 +270,7 @@ def conclusions(report: dict[str, Any], side: int) -> dict[str, list[str]]:
         "with the intervals that so few people leave.",
         "Which scores its false matches and false non-matches have, and which pairs they are.",
     ]
-    if report["look_alikes"]["made"]:
+    if report["by_similarity"]:
         can.append("From which similarity on, as the generator's recogniser has it, drawn look-alikes are let in.")
     cannot = [
         "Rates for other people, cameras, ages or origins than those in the photographs.",
@@ -284,7 +284,7 @@ def conclusions(report: dict[str, Any], side: int) -> dict[str, list[str]]:
         cannot.append(f"Thresholds at FMR {', '.join(missing)}: there are too few impostor pairs.")
     if not report["pairs"]["genuine"]:
         cannot.append("FNMR: nobody has two photographs.")
-    if report["crop"] != "frame" or "own" not in report["recogniser"]:
+    if not report["recogniser"].startswith(OWN_NAME):
         cannot.append(
             "The rates of the recogniser in its own pipeline: here it was shown faces cut as the report says."
         )

@@ -235,3 +235,15 @@ def test_labels_without_their_columns_are_told(
     (tmp_path / "labels.csv").write_text(text)
     assert report("--labels", str(tmp_path / "labels.csv")) == 2
     assert "first line like person,sex" in capsys.readouterr().err
+
+
+def test_a_report_whose_embeddings_were_removed_is_made_anew(report: Report, people: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for person in ("p02", "p03"):
+        shutil.copy(people / person / "0.png", tmp_path / "in" / f"{person}.png")
+    assert report("--look-alikes", "0", source=tmp_path / "in") == 0
+    before = told(tmp_path)
+    (tmp_path / "OUT" / "embeddings.sqlite").unlink()
+    (tmp_path / "OUT" / "report.json").write_text("{}")
+    assert report("--look-alikes", "0", source=tmp_path / "in") == 0
+    assert told(tmp_path) == before

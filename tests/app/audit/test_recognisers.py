@@ -22,6 +22,12 @@ HEAD = "import numpy as np\n"
 MEANS = (
     HEAD + "def embed(pictures):\n    return [p.reshape(8, p.shape[0] // 8, -1).mean((1, 2)) - 128 for p in pictures]\n"
 )
+TENSOR = """
+class Tensor:
+    def __array__(self, *_, **__):
+        raise RuntimeError("call detach first")
+
+"""
 SCORE = (
     HEAD + "def score(first, second):\n    return [-float(np.abs(a.mean((0, 1)) - b.mean((0, 1))).sum())"
     " for a, b in zip(first, second)]\n"
@@ -72,6 +78,14 @@ def test_where_no_face_is_found_it_is_counted(report: Report, tmp_path: Path) ->
             "p01/2.png: mine_fails:embed returned an embedding of the",
         ),
         ("return ['x'] * len(pictures)", "p00/0.png: mine_fails:embed returned something that is no numbers"),
+        (
+            "return [Tensor()] * len(pictures)",
+            "p00/0.png: mine_fails:embed returned something that is no numbers (RuntimeError: call detach first)",
+        ),
+        (
+            "yield from pictures[0].mean((0, 1))[None].repeat(3, 0)\n    raise OSError('gone')",
+            "p00/0.png: mine_fails:embed failed on it: OSError: gone",
+        ),
         ("raise MemoryError('no room')", "p00/0.png: mine_fails:embed failed on it: MemoryError: no room"),
         (
             "return np.ones((len(pictures), 4 + len(pictures) % 16))",
@@ -82,7 +96,7 @@ def test_where_no_face_is_found_it_is_counted(report: Report, tmp_path: Path) ->
 def test_what_is_no_answer_names_the_file(
     report: Report, tmp_path: Path, capsys: pytest.CaptureFixture, body: str, says: str
 ) -> None:
-    (tmp_path / "mine_fails.py").write_text(f"{HEAD}def embed(pictures):\n    {body}\n")
+    (tmp_path / "mine_fails.py").write_text(f"{HEAD}{TENSOR}def embed(pictures):\n    {body}\n")
     assert report("--recogniser", "mine_fails:embed") == 2
     error = capsys.readouterr().err
     assert says in error
@@ -107,6 +121,7 @@ def test_the_one_picture_of_many_that_it_fails_on_is_named(
         ("json:embed", "cannot be imported (AttributeError"),
         ("shutil:disk_usage_of", "cannot be imported"),
         ("math:hypot3", "cannot be imported"),
+        ("builtins:len", "cannot be imported (TypeError"),
         ("mine", "is none of own, MODULE:FUNCTION, FILE.onnx and an address"),
         ("gone.onnx", "gone.onnx: cannot be loaded (FileNotFoundError"),
         ("broken.onnx", "broken.onnx: cannot be loaded"),
@@ -181,3 +196,10 @@ def test_crops_show_the_same_face() -> None:
     assert arcface.shape == (112, 112, 3)
     assert arcface[56, 56].tolist() == [200, 60, 20]
     assert arcface[0, 0].tolist() == [128, 128, 128]  # beyond the frame
+
+
+def test_embeddings_may_come_one_by_one() -> None:
+    recogniser = recognisers.Recogniser("mine", "mine", "frame", embed=lambda pictures: (p[0, 0] for p in pictures))
+    pictures = [np.full((2, 2, 3), level, np.uint8) for level in (1, 2)]
+    for vector in embeddings(recogniser, pictures, ["one", "two"]):
+        assert vector == pytest.approx(np.full(3, 3**-0.5))
