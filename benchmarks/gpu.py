@@ -141,7 +141,7 @@ def main(arguments: list[str] | None = None) -> int:
             say(name)
             found["steps"][name] = done(name, step.most, chosen.device)
         left.remove(name)
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(told(found, left))
     return MORE if left else 0

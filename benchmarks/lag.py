@@ -47,6 +47,8 @@ def measure(load: Callable[[int], object]) -> dict[str, float]:
                 break
             except OSError:
                 time.sleep(0.05)
+        if process.poll() is not None:
+            raise RuntimeError(f"the service did not start: status {process.returncode}")
         load(port)
         process.send_signal(signal.SIGUSR1)
         output, _ = process.communicate(timeout=300)

@@ -23,7 +23,8 @@ from model_export.training.trainer import Trainer
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "retrain.md"
 BEGIN, END = "<!-- training: begin -->\n", "<!-- training: end -->"
-ROUNDS = 12
+ROUNDS = 24
+"""So that penalties (one step of eight), judges (four) and landmark networks (three) count as often as in a run."""
 PARTS = {
     "the discriminator": ("weights.adversarial=0",),
     "landmarks and steering": ("weights.landmarks=0", "weights.steering=0"),
@@ -72,6 +73,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--write", action="store_true", help=f"put the tables into {DOCUMENT.name}")
     args = parser.parse_args(argv)
+    if len({path.stem for path in args.recipes}) < len(args.recipes):
+        parser.error("two recipes have one name, and the table goes by names: copy one under another")
     torch.set_num_threads(1)
     faces = FaceSet.open(args.prepared, "train")
 

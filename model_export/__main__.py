@@ -6,7 +6,9 @@ import argparse
 import importlib
 import sys
 
-from app.errors import CannotStart
+from pydantic import ValidationError
+
+from app.errors import LookalikeError
 
 COMMANDS = {
     "prepare": "photographs -> aligned, filtered, de-duplicated, split faces",
@@ -34,7 +36,7 @@ MODULES = {
 def main(argv: list[str] | None = None) -> int:
     """Run one sub-command; returns its exit status, 2 where it cannot do what it is told.
 
-    What a person can mend, a file that is not there or a setting that cannot be, is said in a line. `python -X dev`
+    What a person can mend, a file that is not there or settings that cannot be, is said in a line. `python -X dev`
     shows where it came up.
     """
     words = sys.argv[1:] if argv is None else argv
@@ -53,12 +55,20 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(words)
     try:
         status: int = args.run(args)
-    except (CannotStart, ValueError, OSError) as error:
+    except (LookalikeError, ValueError, OSError, FloatingPointError) as error:
         if sys.flags.dev_mode:
             raise
-        print(f"{args.command}: {error}", file=sys.stderr)
+        print(f"{args.command}: {_line(error)}", file=sys.stderr)
         return 2
     return status
+
+
+def _line(error: Exception) -> str:
+    """What it says; of settings that cannot be, the first of them."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors()[0]
+    return ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ The other commands one after another. Each goes on where it was stopped, and so 
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 from pathlib import Path
 
@@ -39,10 +40,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the commands in turn; returns 0, or the status of the first that failed."""
+    """Run the commands in turn; returns 0, or the status of the first that failed.
+
+    Raises:
+        ValueError: the folder lies among the photographs, or they have too few faces.
+    """
     from model_export.__main__ import main
 
     out: Path = arguments.out
+    if out.resolve().is_relative_to(arguments.photographs.resolve()):
+        raise ValueError(f"{out} lies among the photographs, and would be searched for some: name a folder elsewhere")
     data, trained, models, report = (str(out / name) for name in ("data", "run", "models", "report"))
     export = ["export", trained, models, "--data", data, "--version", arguments.version]
     start = ["--start-from", str(arguments.start_from)] if arguments.start_from else []
@@ -61,6 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     for step in (
         lambda: main(["prepare", str(arguments.photographs), data]),
+        lambda: check_enough(out / "data"),
         lambda: main(["train", data, trained, *start, "--set", f"total_images={arguments.images}"]),
         lambda: main(export),
         keep_card,
@@ -71,4 +79,20 @@ def run(arguments: argparse.Namespace) -> int:
         if status:
             return status
     print(f"serve it: LOOKALIKE_MODELS={models} make serve; the tables of {card} are yours, its prose is about ours")
+    return 0
+
+
+def check_enough(data: Path) -> int:
+    """Whether a prepared set will do for all that follows; returns 0.
+
+    Raises:
+        ValueError: it will not. Said now, since the training takes hours.
+    """
+    from model_export.evaluation.sample import LEAST_FACES
+    from model_export.exporting.whitening import LEAST_LATENTS
+
+    found = json.loads((data / "report.json").read_text(encoding="utf-8"))
+    for side, least in (("train", LEAST_LATENTS), ("test", LEAST_FACES)):
+        if found[side] < least:
+            raise ValueError(f"{data}: {found[side]} faces to {side} on are too few; {least} are needed")
     return 0

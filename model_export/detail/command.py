@@ -27,6 +27,7 @@ from model_export.exporting.graphs import digest
 from model_export.networks.detail import DetailStage
 from model_export.pictures import to_bytes, to_tensor
 from model_export.preparing.dataset import Split
+from model_export.preparing.files import replacing
 from model_export.preparing.sources import read_sources
 from model_export.training.command import choose_device, until_terminated
 from model_export.training.loop import Pace, RunFolder, keep_stepping
@@ -70,6 +71,10 @@ def run(arguments: argparse.Namespace) -> int:
         check_markers(arguments.card, BEGIN, END)
     config = _settings(folder, arguments.steps)
     training, held_out = (_material(arguments, split) for split in ("train", "test"))
+    # Not before: of a run that could not begin, other settings may be asked for.
+    if not folder.config.exists():
+        with replacing(folder.config) as unfinished:
+            unfinished.write_text(config.model_dump_json(indent=2))
     trainer = DetailTrainer(config, training, choose_device(arguments.device))
     if folder.checkpoint.exists():
         trainer.load(folder.checkpoint)
@@ -124,9 +129,7 @@ def _settings(folder: RunFolder, steps: int | None) -> DetailConfig:
         if steps not in (None, config.steps):
             raise ValueError(f"{folder.path} was begun with {config.steps} steps: use another folder for {steps}")
         return config
-    config = DetailConfig() if steps is None else DetailConfig(steps=steps)
-    folder.config.write_text(config.model_dump_json(indent=2))
-    return config
+    return DetailConfig() if steps is None else DetailConfig(steps=steps)
 
 
 def _look(trainer: DetailTrainer, held_out: Material, folder: RunFolder) -> None:

@@ -149,7 +149,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Evaluate, write everything and print the table; returns the exit status."""
+    """Evaluate, write everything and print the table; returns the exit status.
+
+    Raises:
+        ValueError, OSError: it cannot begin, or something that is wanted cannot be measured.
+    """
+    if arguments.card:
+        report.check_markers(arguments.card)
     settings = Settings(**{name: getattr(arguments, name) for name in asdict(Settings())})
     sample = Sample(
         arguments.data,

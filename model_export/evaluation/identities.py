@@ -82,12 +82,13 @@ def memorisation(sample: Sample) -> dict[str, Any]:
     """Are training faces closer to what the generator draws than held-out ones? (GAN-Leaks, Chen et al. 2020)."""
     generated = random_people(sample).embeddings
     count = min(len(sample.test), len(sample.train))
-    chosen = np.sort(sample.settings.chance("memorisation").permutation(len(sample.train))[:count])
+    order = sample.settings.chance("memorisation").permutation(len(sample.train))[:count]
+    chosen = np.sort(order)
     train = 1 - (np.asarray(sample.train.embeddings)[chosen] @ generated.T).max(1)
     test = 1 - (np.asarray(sample.test.embeddings)[:count] @ generated.T).max(1)
     figure = sample.intervals.of(auc, train, test, cost=3)
 
-    few = chosen[: sample.deep]
+    few = np.sort(order[: sample.deep])  # of all sources, which stand one after the other
     faces = np.ascontiguousarray(sample.train.faces[few])
     _, embeddings = sample.studio.decode(sample.studio.encode(faces), still(len(few)))
     known = (embeddings * np.asarray(sample.train.embeddings)[few]).sum(1)

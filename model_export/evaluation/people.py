@@ -103,7 +103,7 @@ def _face(source: Any, detector: Detector | None) -> Bytes | None:
 
 def _photographs(folder: Path) -> Iterator[Path]:
     for path in folder.rglob("*"):
-        if path.suffix.lower() in {".jpg", ".jpeg", ".png"} and "profile" not in path.parts:
+        if path.suffix.lower() in {".jpg", ".jpeg", ".png"} and "profile" not in path.relative_to(folder).parts:
             yield path
 
 

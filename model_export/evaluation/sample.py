@@ -27,6 +27,9 @@ from model_export.exporting.graphs import digest
 from model_export.pictures import psnr, to_tensor
 from model_export.preparing.dataset import FaceSet
 
+LEAST_FACES = 10
+"""Faces a side below which nothing is measured."""
+
 
 @dataclass(frozen=True)
 class Redrawn:
@@ -99,8 +102,8 @@ class Sample:
         self._people, self.models, self.profiles = people, models, profiles
         self.settings, self.intervals = settings, Intervals(settings.resamples, settings.seed)
         self.train, self.test = FaceSet.open(data, "train"), FaceSet.open(data, "test")
-        if min(len(self.train), len(self.test)) < 10:
-            raise ValueError(f"{data}: too few faces to evaluate on; prepare at least 10 a side")
+        if min(len(self.train), len(self.test)) < LEAST_FACES:
+            raise ValueError(f"{data}: too few faces to evaluate on; prepare at least {LEAST_FACES} a side")
         self.studio = Studio(Generator(models, "cpu", threads), Judge(judge, threads) if judge else None)
         self.mesh = FaceMesh(landmarks, threads) if landmarks else None
         self.networks = {role: digest(models / NETWORKS[role]) for role in ("encoder", "decoder", "recognizer")}

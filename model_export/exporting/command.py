@@ -41,11 +41,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Export and say what was written; returns the exit status, 2 where the model is not let through."""
+    """Export and say what was written; returns the exit status, 2 where the model is not let through.
+
+    Raises:
+        ValueError: the model that it is to be no worse than has no evaluation.
+    """
     facts = json.loads(arguments.facts.read_text()) if arguments.facts else {}
     if arguments.no_worse_than:
-        before = json.loads((arguments.no_worse_than / FILE).read_text())["metrics"]
-        if aims := lost(before, facts.get("metrics", {})):
+        before = json.loads((arguments.no_worse_than / FILE).read_text())
+        if "metrics" not in before:
+            raise ValueError(f"{arguments.no_worse_than}: was never evaluated, so nothing can be held against it")
+        if aims := lost(before["metrics"], facts.get("metrics", {})):
             print(f"export: not as good as {arguments.no_worse_than}:", *aims, sep="\n  ", file=sys.stderr)
             return 2
     facts = {key: facts[key] for key in ("controls", "thresholds", "redrawing", "metrics") if key in facts}

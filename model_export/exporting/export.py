@@ -25,6 +25,7 @@ from model_export.exporting.whitening import latents, whiten
 from model_export.networks.generator import CONTROL_SIZE, IDENTITY_SIZE, Decoder, Encoder
 from model_export.networks.pretrained import FrozenRecognizer
 from model_export.preparing.dataset import FaceSet
+from model_export.preparing.files import replacing
 from model_export.training.config import TrainConfig
 
 IDENTITY_TOLERANCE = 1e-3
@@ -85,7 +86,7 @@ class Networks:
 
 
 def load_networks(checkpoint: Path, config: TrainConfig) -> tuple[Encoder, Decoder, int]:
-    """The averaged encoder and decoder of a checkpoint, weights rounded to float16, and the number of faces seen."""
+    """The averaged encoder and decoder of a checkpoint, and the number of faces seen."""
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     encoder, decoder = Encoder(config.networks).eval(), Decoder(config.networks).eval()
     encoder.load_state_dict(state["networks"]["averaged_encoder"])
@@ -146,7 +147,7 @@ def export(
         checkpoint: what `train` wrote.
         config: its configuration.
         models: folder with the third-party networks.
-        out: folder to write to; third-party networks are copied there if it is another one.
+        out: folder to write to; third-party networks are copied there if it has not the same.
         version: version of the model, as clients see it.
         facts: `controls`, `thresholds`, `redrawing` and `metrics`, as `evaluate` measured them.
         faces: the training faces, to fit the latent's distribution and the reach of the controls on (see `whitening`
@@ -165,8 +166,7 @@ def export(
         parity["decoder_int8"] = write_narrow(out, faces, inputs)
         files["decoder_int8"] = NETWORKS["decoder_int8"]
     for name in THIRD_PARTY.values():
-        if not (out / name).exists():
-            (out / name).write_bytes((models / name).read_bytes())
+        _bring(models / name, out / name)
     training = {
         "checkpoint": digest(checkpoint),
         "fitted_on_faces": 0 if faces is None else len(faces),
@@ -175,6 +175,14 @@ def export(
         "similarity_foreseen": networks.foreseen,
     }
     return write_manifest(out, version, files, facts, training, parity)
+
+
+def _bring(network: Path, place: Path) -> None:
+    """Copy a network, unless it is there. Another one, or a copy that was cut short, would be served with the rest."""
+    data = network.read_bytes()
+    if not place.exists() or place.read_bytes() != data:
+        with replacing(place) as unfinished:
+            unfinished.write_bytes(data)
 
 
 def write_manifest(
@@ -200,8 +208,13 @@ def write_manifest(
         "training": training,
         "parity": parity,
     }
-    (out / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+    _write(out / "manifest.json", manifest)
     return manifest
+
+
+def _write(path: Path, manifest: dict[str, Any]) -> None:
+    with replacing(path) as unfinished:
+        unfinished.write_text(json.dumps(manifest, indent=2) + "\n")
 
 
 def add_facts(
@@ -227,5 +240,5 @@ def add_facts(
     if (detail := manifest.get("metrics", {}).get("detail")) and "metrics" in facts:
         facts = facts | {"metrics": facts["metrics"] | {"detail": detail}}
     manifest |= {"version": version} | facts | last
-    path.write_text(json.dumps(manifest, indent=2) + "\n")
+    _write(path, manifest)
     return manifest

@@ -16,10 +16,12 @@ def lost(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     new = dict(_figures(after))
     sentences = []
     for path, figure in _figures(before):
+        if not figure["met"]:
+            continue
         now = new.get(path)
-        if figure["met"] and now is None:
+        if now is None or now["value"] is None:  # a question that was not asked, or one without an answer
             sentences.append(f"{path} was not measured")
-        elif figure["met"] and now is not None and not now["met"]:
+        elif not now["met"]:
             sentences.append(f"{path} is {now['value']:.4g}, wanted {now['aim']}")
     return sentences
 

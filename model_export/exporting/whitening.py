@@ -15,6 +15,8 @@ from model_export.networks.generator import IDENTITY_SIZE, Decoder, Encoder
 from model_export.pictures import to_tensor
 from model_export.preparing.dataset import FaceSet
 
+LEAST_LATENTS = 4 * IDENTITY_SIZE
+"""Faces below which their covariance is not known."""
 LEAST_VARIANCE = 1e-2
 """Of a direction of the latent: below it noise would be blown up, and with it the error of float16 weights."""
 
@@ -39,8 +41,8 @@ def whiten(encoder: Encoder, decoder: Decoder, means: Tensor) -> None:
     Raises:
         ValueError: there are too few latents to know their covariance.
     """
-    if len(means) < 4 * IDENTITY_SIZE:
-        raise ValueError(f"{len(means)} faces are too few to fit {IDENTITY_SIZE} dimensions; give {4 * IDENTITY_SIZE}")
+    if len(means) < LEAST_LATENTS:
+        raise ValueError(f"{len(means)} faces are too few to fit {IDENTITY_SIZE} dimensions; give {LEAST_LATENTS}")
     centre = means.mean(0)
     variances, directions = torch.linalg.eigh(torch.cov(means.T))
     deviations = variances.clamp(min=LEAST_VARIANCE).sqrt()

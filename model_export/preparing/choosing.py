@@ -75,7 +75,7 @@ def choose(candidates: Sequence[Candidate], kept_away: Floats, wishes: Wishes) -
     pairs = similar_pairs(
         embeddings(good),
         embeddings(good, "embeddings_mirrored"),
-        min(wishes.likeness.look_alike, wishes.likeness.same_person),
+        min(wishes.likeness.look_alike, wishes.likeness.same_person, wishes.likeness.copy),
     )
     copies = drop_copies(good, pairs, wishes.likeness)
     for candidate, number in zip(

@@ -124,7 +124,7 @@ def prepare(
     wishes = Wishes(
         limits or Limits(), likeness or Likeness(), test_faces, least_test, sources.estimate, sources.refine
     )
-    opened = [_Opened(source, out / "cuts", models, chunk) for source in sources.source]
+    opened = [_Opened(source, out, models, chunk) for source in sources.source]
     settings = _settings(sources, opened, wishes)
     if (done := _finished(out, settings)) is not None:
         print(f"{out}: already prepared with these settings; nothing to do")
@@ -161,16 +161,19 @@ _TOLD = {"name", "licence", "origin", "use"}
 class _Opened:
     """A source with its files' names, its labels and the folder of its cuts."""
 
-    def __init__(self, source: Source, cuts: Path, models: Path, chunk: int) -> None:
+    def __init__(self, source: Source, out: Path, models: Path, chunk: int) -> None:
         self.source = source
-        with Pictures(source.photographs) as pictures:
+        # Folders of it are emptied, which may be called as some of the photographs' are.
+        if source.photographs.resolve() == out.resolve():
+            raise SourceError(f"{out}: holds the photographs; name another folder for the set")
+        with Pictures(source.photographs, without=out) as pictures:
             self.names = pictures.names
             self.look_up, labels = read_labels(source, pictures)
         if not self.names:
             raise SourceError(f"{source.photographs}: no pictures in it")
         self.held_out = self._named(names_in(source.held_out))
         self.labels = _digest(labels)
-        self.cuts = Cuts(cuts / (source.name or "faces"), len(self.names), chunk)
+        self.cuts = Cuts(out / "cuts" / (source.name or "faces"), len(self.names), chunk)
         path = source.photographs
         self.settings: dict[str, Any] = {
             "format": FORMAT,

@@ -25,7 +25,7 @@ class FaceSet:
         faces: [n, 128, 128, 3] uint8 RGB in the face frame, memory-mapped and read-only.
         embeddings: [n, 192] float32, unit vectors of the recogniser, memory-mapped.
         embeddings_mirrored: the same for the horizontally mirrored faces.
-        names: file names inside the source.
+        names: file names inside the source, its name and a slash before them where it has one.
         clusters: [n] int64, cluster number: faces that look like one person share it.
         ages: [n] float32, years; nan where unknown.
         genders: [n] int64, index into `gender_names`; -1 where unknown.

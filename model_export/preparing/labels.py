@@ -47,23 +47,27 @@ UNKNOWN = Labels()
 def read_labels(source: Source, pictures: Pictures) -> tuple[Callable[[str], Labels], bytes]:
     """How to look up a file's labels, and the bytes they were read from (for a checksum).
 
-    A table may name a file without its folder, as long as only one file has that name. What it does not say of a file,
-    the pattern may.
+    A table may name a file without its folder, as long as only one file has that name. Of several tables the last that
+    says something of a file counts. What they do not say of it, the pattern may.
 
     Raises:
-        LabelError: a table cannot be read, lacks its columns, says an age that is none, or is about other files.
+        LabelError: a table cannot be read, lacks its columns, says an age that is none, or is about other files; or the
+            pattern cannot be read, names no label, or finds an age that is none.
     """
     tables = [(str(path), _bytes(path)) for path in source.labels]
     if not tables and (inside := pictures.table()) is not None:
         tables = [inside]
     table: dict[str, Labels] = {}
     for name, data in tables:
-        table |= _read_table(name, data, source)
+        for file, labels in _read_table(name, data, source).items():
+            table[file] = _joined(labels, table.get(file, UNKNOWN))
     times = Counter(PurePosixPath(_composed(name)).name for name in pictures.names)
     try:
         pattern = re.compile(source.pattern) if source.pattern else None
     except re.error as error:
         raise LabelError(f"{source.name}: not a regular expression: {source.pattern!r} ({error})") from error
+    if pattern is not None and not set(LABELS) & set(pattern.groupindex):
+        raise LabelError(f"{source.name}: {source.pattern!r} names none of {', '.join(LABELS)}, as in (?P<age>[0-9]+)")
 
     def listed(file: str) -> Labels | None:
         name = _composed(file)
@@ -80,6 +84,9 @@ def read_labels(source: Source, pictures: Pictures) -> tuple[Callable[[str], Lab
     if table and pictures.names and not any(map(listed, pictures.names)):
         names = " and ".join(name for name, _ in tables)
         raise LabelError(f"{names}: no row is about a picture of {source.photographs}, like {pictures.names[0]!r}")
+    if pattern is not None:
+        for name in pictures.names:  # an age that is none is told before the pictures are cut, not after
+            look_up(name)
     return look_up, b"\n".join(data for _, data in tables)
 
 
@@ -108,6 +115,9 @@ def _read_table(name: str, data: bytes, source: Source) -> dict[str, Labels]:
         header = reader.fieldnames or ()
         if missing := [column for column in ("file", *source.columns.values()) if column not in header]:
             raise LabelError(f"{name}: no column {missing[0]!r}; it needs file and any of {', '.join(LABELS)}")
+        # Or "Age" or " age" would be taken for none, and whoever is labelled a minor would be kept.
+        if len(header) > 1 and not any(column in header for column in columns.values()):
+            raise LabelError(f"{name}: beside file it has none of {', '.join(LABELS)}, but {', '.join(header)}")
         return {
             _composed(row["file"]): _labels(
                 row["file"],
@@ -116,6 +126,7 @@ def _read_table(name: str, data: bytes, source: Source) -> dict[str, Labels]:
                 name,
             )
             for row in reader
+            if row["file"]  # a row may be cut short
         }
     except (UnicodeDecodeError, csv.Error) as error:
         raise LabelError(f"{name}: not a CSV file in UTF-8") from error

@@ -45,8 +45,8 @@ def pack(prepared: Path, out: Path, part_bytes: int = PART_BYTES) -> list[Path]:
         The parts.
     """
     faces, *embeddings = (np.load(prepared / f"{name}.npy", mmap_mode="r") for name in ("faces", *EMBEDDINGS))
-    table = (prepared / "faces.csv").read_text(encoding="utf-8").removesuffix("\n").split("\n")
-    header, lines = table[0], table[1:]
+    with (prepared / "faces.csv").open(newline="", encoding="utf-8") as file:  # a file name may have lines of its own
+        header, *lines = map(_line, csv.reader(file))
     out.mkdir(parents=True, exist_ok=True)
     for old in out.glob("part-*"):
         old.unlink()
@@ -55,7 +55,7 @@ def pack(prepared: Path, out: Path, part_bytes: int = PART_BYTES) -> list[Path]:
     for start, pictures in _portions(tqdm(encoded, total=len(lines), unit="face", desc="packing"), lines, part_bytes):
         some = slice(start, start + len(pictures))
         files = {f"{row:06d}.jpg": picture for row, picture in enumerate(pictures, start)}
-        files["faces.csv"] = "\n".join([header, *lines[some], ""]).encode()
+        files["faces.csv"] = b"".join([header, *lines[some]])
         for name, array in zip(EMBEDDINGS, embeddings, strict=True):
             buffer = io.BytesIO()
             np.save(buffer, array[some].astype(np.float16))
@@ -67,6 +67,13 @@ def pack(prepared: Path, out: Path, part_bytes: int = PART_BYTES) -> list[Path]:
         os.replace(path, part)
     print(f"{out}: {len(lines)} faces in {len(parts)} parts, {sum(part.stat().st_size for part in parts) >> 20} MiB")
     return parts
+
+
+def _line(row: Sequence[str]) -> bytes:
+    """A row of a table, as `files.write_csv` writes it."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(row)
+    return line.getvalue().encode()
 
 
 def unpack(folder: Path) -> tuple[list[dict[str, str]], Bytes, Floats, Floats]:
@@ -128,7 +135,7 @@ def _offset(row: int) -> tuple[int, int]:
     return row % BLOCK, row // BLOCK % BLOCK
 
 
-def _portions(pictures: Iterable[bytes], lines: Sequence[str], part_bytes: int) -> Iterator[tuple[int, list[bytes]]]:
+def _portions(pictures: Iterable[bytes], lines: Sequence[bytes], part_bytes: int) -> Iterator[tuple[int, list[bytes]]]:
     """First row and pictures of each part."""
     # A tar rounds up to blocks of 512 after a header of as many, and ends with two such, padded to 10,240.
     overhead = 2 * EMBEDDING_SIZE * 2 + 2 * 512

@@ -59,7 +59,7 @@ def similar_pairs(plain: Floats, mirrored: Floats, threshold: float, block: int 
         plain: unit vectors [n, d] of the faces.
         mirrored: unit vectors [n, d] of the same faces, mirrored.
         threshold: cosine in [-1, 1].
-        block: rows of the similarity matrix computed at a time; it bounds the memory to 8 * block * n bytes.
+        block: rows of the similarity matrix computed at a time; it bounds the memory to 16 * block * n bytes.
     """
     rows, cosines, flips = [np.empty((0, 2), np.int64)], [np.empty(0, np.float32)], [np.empty(0, np.bool_)]
     for start in range(0, len(plain), block):

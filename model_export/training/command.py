@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 
 from model_export.preparing.dataset import FaceSet
+from model_export.preparing.files import replacing
 from model_export.training.config import FROM_NOTHING, RECIPES, TrainConfig
 from model_export.training.loop import Pace, RunFolder, train
 from model_export.training.parts import deliver
@@ -105,7 +106,7 @@ def run(arguments: argparse.Namespace) -> int:
             folder = RunFolder(arguments.folder)
             trainer = prepare(arguments, folder)
             pace = Pace(
-                limit=arguments.max_images or trainer.config.total_images,
+                limit=trainer.config.total_images if arguments.max_images is None else arguments.max_images,
                 stop=lambda: told_to_stop.is_set() or time.monotonic() > deadline,
                 save_every=arguments.save_every,
                 look_every=arguments.look_every,
@@ -151,7 +152,9 @@ def prepare(arguments: argparse.Namespace, folder: RunFolder) -> Trainer:
         if main_process:
             print("attribute probe, R^2:", {name: round(value, 3) for name, value in fitted.items()}, flush=True)
     if main_process:
-        folder.config.write_text(config.model_dump_json(indent=2))
+        # Whole or not at all: on a full disk the run would lose what it was begun with.
+        with replacing(folder.config) as unfinished:
+            unfinished.write_text(config.model_dump_json(indent=2))
     return trainer
 
 

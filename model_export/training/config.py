@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from model_export.networks.generator import CONTROL_SIZE, NetworkConfig
 from model_export.networks.landmarks import FEATURES
@@ -161,7 +161,7 @@ class TrainConfig(Settings):
     `diversity`."""
     in_turns: bool = False
     """Whether judges look in turns instead of all at every step: the service's at every other one, the others at those
-    between; of landmark networks one at a time as well."""
+    between. Landmark networks place one at a time in any case."""
     balanced: bool = False
     """Whether faces are drawn by the weights that `prepare` gave them; else each once a round."""
     train: Literal["all", "controls"] = "all"
@@ -258,15 +258,15 @@ class TrainConfig(Settings):
                 place = _step_into(place, step, key)
             if not isinstance(place, dict) or last not in place:
                 raise ValueError(f"no setting {key!r}; {_there_are(place)}")
-            place[last] = json.loads(text)
-        try:
-            return type(self).model_validate(values)
-        except ValidationError as error:
-            raise ValueError(str(error)) from error
+            try:
+                place[last] = json.loads(text)
+            except json.JSONDecodeError as error:
+                raise ValueError(f"{setting!r} is not {key}=JSON; words want quotes: {key}='\"word\"'") from error
+        return type(self).model_validate(values)
 
 
 def _step_into(place: Any, step: str, key: str) -> Any:
-    if isinstance(place, tuple):  # recognisers go by their names
+    if isinstance(place, tuple) and all(isinstance(item, dict) for item in place):  # recognisers go by their names
         place = {item["name"]: item for item in place}
     if not isinstance(place, dict) or step not in place:
         raise ValueError(f"no setting {key!r}; {_there_are(place)}")

@@ -177,7 +177,9 @@ def keep_stepping(
 
 
 def write_sheet(trainer: Trainer, held_out: FaceSet, folder: RunFolder) -> None:
-    """Draw held-out faces, and say how like they are."""
+    """Draw held-out faces, and say how like they are; nothing of a set that holds none out."""
+    if not len(held_out):
+        return
     with torch.compiler.set_stance("force_eager"):  # compiling for batches of other sizes takes longer than a sheet
         sheet, figures = preview(trainer.networks, trainer.frozen.service, held_out)
     sheet.save(folder.sheet(trainer.images))

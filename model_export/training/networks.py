@@ -132,7 +132,10 @@ class Networks:
             net.load_state_dict(state["networks"].get(name, {}))
         optimisers = (self.generator_optimiser, self.discriminator_optimiser)
         for optimiser, stored in zip(optimisers, state.get("optimisers", ()), strict=False):
+            paces = [group.get("pace", 1.0) for group in optimiser.param_groups]
             optimiser.load_state_dict(stored)
+            for group, pace in zip(optimiser.param_groups, paces, strict=True):  # as the settings say by now
+                group["pace"] = pace
         images: int = state["images"]
         return images
 

@@ -81,6 +81,13 @@ def test_a_step_is_not_begun_that_may_end_too_late(tmp_path: Path, capsys: pytes
     assert "left for the next call: 7 steps" in capsys.readouterr().out
 
 
+def test_results_are_kept_in_a_folder_that_is_not_there_yet(tmp_path: Path) -> None:
+    path = tmp_path / "of" / "this" / "machine.json"
+    words = ["--device", "cpu", "--only", "float32, TensorRT", "--out", str(path)]
+    assert gpu.main(words) == 0
+    assert list(json.loads(path.read_text())["steps"]) == ["decoder, float32, TensorRT, batch 2"]
+
+
 def test_a_step_that_crashes_costs_itself_alone() -> None:
     assert gpu.done("no such step", 60, "cpu") == {"failed": "KeyError: 'no such step'"}
     assert gpu.done("doctor and readiness", 0.01, "cpu") == {"failed": "it was not done after 0.01 s"}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from benchmarks.training import BEGIN, DOCUMENT, END, PARTS, measured, table
-from model_export.training.config import SHIPPED, TrainConfig
+import pytest
+
+from benchmarks.training import BEGIN, DOCUMENT, END, PARTS, ROUNDS, main, measured, table
+from model_export.training.config import RECIPES, SHIPPED, TrainConfig
 
 
 def test_the_table_compares_means_with_the_first_and_parts_with_the_last() -> None:
@@ -37,8 +40,25 @@ def test_runs_are_measured_in_turns_from_their_middle_on() -> None:
     assert all(run.images == 80 + 4 * 8 for run in runs.values())
 
 
+@pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.json")), ids=lambda path: path.stem)
+def test_whatever_takes_turns_in_a_run_has_its_share_of_the_rounds(recipe: Path) -> None:
+    config, landmark_networks = TrainConfig.load(recipe), 3
+    judges = 2 * (len(config.recognizers) - 1) if config.in_turns else 1
+    assert [ROUNDS % turns for turns in (config.penalty_every, judges, landmark_networks)] == [0, 0, 0]
+
+
 def test_each_part_can_be_switched_off_and_the_document_has_a_place() -> None:
     shipped = TrainConfig.load(SHIPPED)
     assert all(shipped.changed(list(off)) != shipped for off in PARTS.values())
     text = DOCUMENT.read_text(encoding="utf-8")
     assert text.index(BEGIN) < text.index(END)
+
+
+def test_recipes_of_one_name_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipes = [tmp_path / name / "config.json" for name in ("one", "other")]
+    for recipe in recipes:
+        recipe.parent.mkdir()
+        recipe.write_text(SHIPPED.read_text())
+    with pytest.raises(SystemExit):
+        main([str(tmp_path), "--recipes", *map(str, recipes)])
+    assert "two recipes have one name" in capsys.readouterr().err

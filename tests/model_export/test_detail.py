@@ -226,6 +226,8 @@ def test_without_a_large_photograph_it_says_so(
     command = ["detail", str(folder), str(prepared), str(tmp_path / "run"), "--least-eyes", "300"]
     assert main(command) == 2
     assert "no photograph of the train side has eyes 300 pixels apart" in capsys.readouterr().err
+    assert main([*command, "--steps", "5"]) == 2
+    assert "no photograph" in capsys.readouterr().err, "nothing was begun that other steps could not be asked of"
 
 
 def test_what_could_not_be_written_at_the_end_is_said_at_the_beginning(

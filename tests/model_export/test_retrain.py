@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 import pytest
@@ -10,20 +11,25 @@ import pytest
 from model_export import __main__ as command_line
 from model_export import retrain
 
+MADE = {"prepare", "export"}
+
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """What was called; nothing is done but that `export` makes its folder."""
+    """What was called; nothing is done but that `prepare` and `export` make their folders."""
     return record(monkeypatch, failing="")
 
 
-def record(monkeypatch: pytest.MonkeyPatch, failing: str) -> list[list[str]]:
+def record(monkeypatch: pytest.MonkeyPatch, failing: str, train: int = 280, test: int = 10) -> list[list[str]]:
+    found = {"train": train, "test": test}
     called: list[list[str]] = []
 
     def main(words: list[str]) -> int:
         called.append(words)
-        if words[0] == "export":
+        if words[0] in MADE:
             Path(words[2]).mkdir(parents=True, exist_ok=True)
+        if words[0] == "prepare":
+            (Path(words[2]) / "report.json").write_text(json.dumps(found))
         return 3 if words[0] == failing else 0
 
     monkeypatch.setattr(command_line, "main", main)
@@ -74,3 +80,24 @@ def test_a_card_that_was_written_is_kept(calls: list[list[str]], tmp_path: Path)
     assert retrain.run(arguments(tmp_path, "--judge", "judge.onnx", "--profiles", "side")) == 0
     assert card.read_text() == "ours"
     assert calls[3][-4:] == ["--judge", "judge.onnx", "--profiles", "side"]
+
+
+@pytest.mark.parametrize(
+    ("found", "why"),
+    [({"train": 279}, "279 faces to train on are too few; 280"), ({"test": 9}, "9 faces to test on are too few; 10")],
+)
+def test_too_few_faces_are_told_before_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found: dict[str, int], why: str
+) -> None:
+    calls = record(monkeypatch, "", **found)
+    with pytest.raises(ValueError, match=why):
+        retrain.run(arguments(tmp_path))
+    assert [words[0] for words in calls] == ["prepare"]
+
+
+def test_sheets_of_the_run_are_not_to_be_found_among_the_photographs(calls: list[list[str]], tmp_path: Path) -> None:
+    told = arguments(tmp_path / "photographs" / "run")
+    told.photographs = tmp_path / "photographs"
+    with pytest.raises(ValueError, match="lies among the photographs"):
+        retrain.run(told)
+    assert calls == []

@@ -218,3 +218,10 @@ def test_embeddings_of_another_recogniser_are_refused(prepared, models, tmp_path
     np.save(tmp_path / "embeddings.npy", -np.load(prepared / "embeddings.npy"))
     with pytest.raises(ValueError, match="not of this recogniser"):
         Sample(tmp_path, models, None, Settings(), threads=1)
+
+
+def test_a_card_without_a_place_for_the_tables_is_told_before_anything_is_measured(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command, "Sample", lambda *_: pytest.fail("it was begun"))
+    (tmp_path / "CARD.md").write_text("no table")
+    assert main(["evaluate", "prepared", "models", str(tmp_path), "--card", str(tmp_path / "CARD.md")]) == 2
+    assert "CARD.md: lacks the lines" in capsys.readouterr().err

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 from skimage import data
 
@@ -44,3 +45,13 @@ def test_photographs_are_read_as_the_service_reads_them(tmp_path: Path) -> None:
     found = read(tmp_path, MODELS, each=2, people=1)
     assert (found.people, found.without) == (["a", "a"], 1)
     np.testing.assert_array_equal(*found.faces)
+
+
+def test_profiles_are_left_out_and_not_whatever_lies_below_a_folder_of_that_name(tmp_path: Path) -> None:
+    portrait, folder = Image.fromarray(data.astronaut()), tmp_path / "profile" / "cfp"
+    for name in ("001/frontal/01.jpg", "001/profile/01.jpg"):
+        (folder / name).parent.mkdir(parents=True)
+        portrait.save(folder / name)
+    assert read(folder, MODELS, each=1, people=1).people == ["001"]
+    with pytest.raises(ValueError, match="nobody has 2 photographs"):
+        read(folder, MODELS, each=2, people=1)

@@ -69,6 +69,29 @@ def exported(checkpoint: Path, many: FaceSet, tmp_path_factory: pytest.TempPathF
     return out
 
 
+def test_networks_of_others_are_those_that_it_was_exported_with(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not what a copy that was cut short, or an export with other ones, left in the folder."""
+
+    def write_graphs(_: object, out: Path, __: object) -> dict[str, float]:
+        for name in ("encoder.onnx", "decoder.onnx"):
+            shutil.copy(MODELS / name, out)
+        return {}
+
+    monkeypatch.setattr(exporting, "write_graphs", write_graphs)
+    whole = (MODELS / "face_recognizer.onnx").read_bytes()
+    (tmp_path / "face_recognizer.onnx").write_bytes(whole[:1000])
+    other = onnx.load(MODELS / "face_detector_back.onnx")
+    other.doc_string = "another one"
+    onnx.save(other, tmp_path / "face_detector_back.onnx")
+    manifest = exporting.export(checkpoint, TINY, MODELS, tmp_path, VERSION, {})
+    for role in ("recognizer", "detector_near", "detector_far"):
+        name = manifest["files"][role]["file"]
+        assert (tmp_path / name).read_bytes() == (MODELS / name).read_bytes()
+    assert not list(tmp_path.glob("*.unfinished"))
+
+
 def told(folder: Path) -> dict[str, Any]:
     """What the manifest says."""
     manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())

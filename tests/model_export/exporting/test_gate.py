@@ -12,6 +12,7 @@ from model_export.exporting.gate import lost
 from tests.model_export.conftest import MODELS
 
 REACHED = {"value": 1.01, "interval": [1, 1.02], "aim": "1 +- 0.03", "met": True}
+UNKNOWN = REACHED | {"value": None, "interval": [None, None], "met": None}
 MISSED = REACHED | {"value": 1.2437, "met": False}
 
 
@@ -24,6 +25,9 @@ MISSED = REACHED | {"value": 1.2437, "met": False}
         (REACHED, MISSED, ["texture.variants.columns is 1.244, wanted 1 +- 0.03"]),
         (REACHED, None, ["texture.variants.columns was not measured"]),
         (MISSED, None, []),
+        (REACHED, UNKNOWN, ["texture.variants.columns was not measured"]),
+        (REACHED, UNKNOWN | {"met": False}, ["texture.variants.columns was not measured"]),
+        (UNKNOWN, UNKNOWN, []),
     ],
 )
 def test_what_was_reached_may_not_be_lost(before: dict, after: dict | None, sentences: list[str]) -> None:
@@ -43,3 +47,12 @@ def test_export_writes_nothing_then(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main([*words, "--no-worse-than", str(MODELS)]) == 2
     assert "in_band.rate is 0.9, wanted >= 0.95" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_model_that_was_never_evaluated_is_nothing_to_hold_another_against(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "manifest.json").write_text("{}")
+    words = ["export", str(tmp_path / "run"), str(tmp_path / "out"), "--no-worse-than", str(tmp_path)]
+    assert main(words) == 2
+    assert "was never evaluated" in capsys.readouterr().err

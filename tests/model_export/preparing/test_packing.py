@@ -62,6 +62,17 @@ def test_a_packed_set_opens_as_the_set_it_was(prepared, parts):
         assert np.linalg.norm(now.embeddings, axis=1) == pytest.approx(1, abs=1e-5)
 
 
+def test_file_names_may_have_several_lines(prepared, tmp_path):
+    for path in prepared.glob("*.npy"):
+        (tmp_path / path.name).symlink_to(path)
+    table = (prepared / "faces.csv").read_text(encoding="utf-8").replace('"one/3, of', '"one/3\n, "" \r of')
+    (tmp_path / "faces.csv").write_bytes(table.encode())
+    (tmp_path / "report.json").write_text("{}")
+    pack(tmp_path, tmp_path / "parts")
+    assert FaceSet.open(tmp_path / "parts").names == FaceSet.open(tmp_path).names
+    assert FaceSet.open(tmp_path).names[3] == 'one/3\n, " \r Zürich.jpg'.replace("\r ", "\r of ")
+
+
 def test_the_faces_of_a_packed_set_cannot_be_changed(parts):
     with pytest.raises(ValueError, match="read-only"):
         FaceSet.open(parts, "train").faces[0] = 0

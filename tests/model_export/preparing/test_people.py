@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from model_export.preparing.choosing import Wishes, choose
 from model_export.preparing.cuts import Cuts
+from model_export.preparing.filters import Limits
 from model_export.preparing.people import Likeness, Pairs, drop_copies, nearest, people, similar_pairs
 from tests.model_export.preparing.made_up import GOOD, candidate
 
@@ -65,6 +67,16 @@ def test_of_two_copies_the_one_with_more_to_see_stays_or_the_one_that_is_held_ou
     faces[0].held_out = True
     drop_copies(faces, pairs, Likeness())
     assert [face.reason for face in faces] == ["", "copy of another", "copy of another"]
+
+
+def test_copies_are_sought_as_far_down_as_is_asked(chunk):
+    one, other = np.eye(2, 192, dtype=np.float32)
+    vectors = np.stack([one, 0.6 * one + 0.8 * other])
+    for kind in ("embeddings", "embeddings_mirrored"):
+        np.save(chunk.array_path(kind, 0), vectors)
+    faces = [candidate(row=row, cuts=chunk) for row in range(2)]
+    wishes = Wishes(Limits(), Likeness(copy=0.5), {"one": 0}, 0, estimate=False, refine={})
+    assert len(choose(faces, np.empty((0, 192), np.float32), wishes).copies) == 1
 
 
 def test_faces_that_differ_in_their_pixels_are_no_copies(chunk):

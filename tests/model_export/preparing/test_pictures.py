@@ -71,6 +71,35 @@ def test_a_name_that_points_outside_is_no_picture_and_is_never_written(tmp_path)
     assert not (tmp_path.parent / "outside.jpg").exists()
 
 
+def test_the_outermost_table_is_that_in_the_fewest_folders(tmp_path):
+    for name in ("x/y/labels.csv", "a-folder-of-a-long-name/labels.csv", "a.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(name.encode())
+    with Pictures(tmp_path) as pictures:
+        assert pictures.table() == ("a-folder-of-a-long-name/labels.csv", b"a-folder-of-a-long-name/labels.csv")
+
+
+def test_a_table_that_cannot_be_read_is_told(tmp_path):
+    damaged = bytearray(as_zip(tmp_path).read_bytes())
+    damaged[damaged.index(b"labels.csv" + FILES["labels.csv"]) + len("labels.csv")] ^= 1
+    (tmp_path / "set.zip").write_bytes(damaged)
+    with tarfile.open(tmp_path / "set.tar", "w") as archive:
+        entry = tarfile.TarInfo("labels.csv")
+        entry.type, entry.linkname = tarfile.SYMTYPE, "nowhere.csv"
+        archive.addfile(entry)
+    for name in ("set.zip", "set.tar"):
+        with (
+            Pictures(tmp_path / name) as pictures,
+            pytest.raises(SourceError, match=r"labels.csv in it cannot"),
+        ):
+            pictures.table()
+
+
+def test_a_picture_that_is_gone_is_unusable(tmp_path):
+    with Pictures(as_folder(tmp_path)) as pictures, pytest.raises(UnusablePicture, match="unreadable"):
+        pictures.read("gone.jpg")
+
+
 def test_no_table_is_none(tmp_path):
     (tmp_path / "a.jpg").write_bytes(FILES["b.jpg"])
     with Pictures(tmp_path) as pictures:

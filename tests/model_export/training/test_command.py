@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -19,7 +20,7 @@ from model_export.training.config import RECIPES, SHIPPED, TrainConfig
 from model_export.training.loop import RunFolder
 from model_export.training.trainer import Trainer
 from tests.model_export.conftest import MODELS
-from tests.model_export.tiny import TINY, save_prepared, small_models
+from tests.model_export.tiny import TINY, TRAINED, save_prepared, small_models
 
 
 def command_line(face_set: FaceSet, folder: Path) -> list[str]:
@@ -53,6 +54,39 @@ def test_the_command_trains_stops_resumes_and_leaves_sheets(face_set: FaceSet, t
     assert [line["images"] for line in lines] == [4, 8, 8]
     assert all(0 < line["held_out_psnr"] < 60 for line in lines)
     assert len(list((tmp_path / "run").glob("sheet-*.png"))) == 2
+
+
+def test_no_more_faces_than_it_is_told_may_be_none(face_set: FaceSet, tmp_path: Path) -> None:
+    assert command.run(parsed(*command_line(face_set, tmp_path), "--max-images", "0")) == 0
+    assert images_of(tmp_path / "run") == 0
+
+
+def test_a_set_that_holds_nobody_out_is_trained_on_without_sheets(face_set: FaceSet, tmp_path: Path) -> None:
+    words = command_line(face_set, tmp_path)
+    for array in tmp_path.glob("*.npy"):
+        np.save(array, np.load(array)[:TRAINED])
+    table = (tmp_path / "faces.csv").read_text().splitlines()
+    (tmp_path / "faces.csv").write_text("\n".join(table[: TRAINED + 1]) + "\n")
+    assert command.run(parsed(*words, "--max-images", "4")) == 0
+    assert images_of(tmp_path / "run") == 4
+    assert not list((tmp_path / "run").glob("sheet-*.png"))
+
+
+def test_a_full_disk_leaves_a_run_its_settings(
+    face_set: FaceSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words, run = command_line(face_set, tmp_path), RunFolder(tmp_path / "run")
+    run.path.mkdir()
+    run.config.write_text(TINY.changed(["batch=4"]).model_dump_json())
+
+    def write_half(path: Path, text: str, *_: object, **__: object) -> int:
+        path.write_bytes(text[: len(text) // 2].encode())
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Path, "write_text", write_half)
+    with pytest.raises(OSError, match="no space left"):
+        command.run(parsed(*words, "--max-images", "0"))
+    assert TrainConfig.load(run.config) == TINY.changed(["batch=4"])
 
 
 def test_sigterm_stops_the_command_with_its_work_saved(

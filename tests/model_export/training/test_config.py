@@ -89,7 +89,16 @@ def test_settings_can_be_changed_by_name() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", ["bach=4", "weights.pixl=1", "networks.deep=3", "recognizers.dlib.band=[0,1]", "batch.size=3"]
+    "wrong",
+    [
+        "bach=4",
+        "weights.pixl=1",
+        "networks.deep=3",
+        "recognizers.dlib.band=[0,1]",
+        "batch.size=3",
+        "focus.left.eye=3",
+        "recognizers.service.band.low.end=0.3",
+    ],
 )
 def test_unknown_settings_are_refused_with_those_that_there_are(wrong: str) -> None:
     with pytest.raises(ValueError, match="no setting"):
@@ -99,6 +108,12 @@ def test_unknown_settings_are_refused_with_those_that_there_are(wrong: str) -> N
 @pytest.mark.parametrize("wrong", ["batch=0", "warm_up=2", "weights.pixel=-1", 'mirror="maybe"', "focus=[1,2]"])
 def test_impossible_values_are_refused(wrong: str) -> None:
     with pytest.raises(ValueError, match=wrong.partition("=")[0].split(".")[-1]):
+        TINY.changed([wrong])
+
+
+@pytest.mark.parametrize("wrong", ["train=controls", "weights.pixel", "focus=[1,2"])
+def test_what_is_no_json_is_told_with_its_setting(wrong: str) -> None:
+    with pytest.raises(ValueError, match=f"{wrong.partition('=')[0]}=JSON; words want quotes"):
         TINY.changed([wrong])
 
 

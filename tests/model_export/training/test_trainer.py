@@ -43,6 +43,17 @@ def test_a_resumed_run_is_the_same_to_the_last_bit(face_set: FaceSet, tmp_path: 
             torch.testing.assert_close(second.networks.by_name[name].state_dict()[key], value, rtol=0, atol=0)
 
 
+def test_a_resumed_run_trains_its_controls_at_the_rate_of_its_settings_by_now(
+    face_set: FaceSet, tmp_path: Path
+) -> None:
+    trainer(face_set, "control_rate=2").save(tmp_path / "checkpoint.pt")
+    resumed = trainer(face_set, "control_rate=5")
+    resumed.load(tmp_path / "checkpoint.pt")
+    resumed.networks.set_learning_rate(0.001)
+    of_controls, of_others = resumed.networks.generator_optimiser.param_groups
+    assert (of_controls["lr"], of_others["lr"]) == pytest.approx((0.005, 0.001))
+
+
 def test_the_reconstruction_gets_better(face_set: FaceSet) -> None:
     learner = trainer(face_set, "batch=4", "total_images=10000", "learning_rate=2e-3", "perceptual_size=32")
     reports = [learner.step() for _ in range(36)]
