@@ -12,6 +12,9 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 # Where this is set, each of the hundreds of processes that tests start would compile whatever it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
+# Without pip's package on Debian, venv leaves a .venv without pip and fails: the next `make` is to begin anew.
+.DELETE_ON_ERROR:
+
 .DEFAULT_GOAL := help
 .PHONY: help install train-install serve test endurance bench torture coverage check lock image-replay clean
 

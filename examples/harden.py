@@ -49,7 +49,7 @@ def embedded(folder: Path, models: Path = MODELS) -> Iterator[tuple[int, Floats]
 
 def compared(people: Sequence[int], vectors: Floats, cohort: Floats) -> tuple[Pairs, Pairs]:
     """Everybody's first photograph against all later ones: by similarity, and normalised by a cohort [c, 192]."""
-    who = np.asarray(people)
+    who = np.unique(people, return_inverse=True)[1]  # people without a photograph are nobody to draw from
     first = np.unique(who, return_index=True)[1]
     later = np.setdiff1d(np.arange(len(who)), first)
     rows, columns = (side.ravel() for side in np.meshgrid(first, later, indexing="ij"))

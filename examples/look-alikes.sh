@@ -1,5 +1,6 @@
 #!/bin/sh
-# Look-alikes of photographs, with nothing but curl: a zip for each, with the images and a manifest.json.
+# Look-alikes of photographs, with nothing but curl: a zip for each, with the images and a manifest.json. It is called as
+# the photograph is; a second one of that name gets -2 to it.
 #
 #   examples/look-alikes.sh FOLDER PHOTOGRAPH...
 #
@@ -15,16 +16,28 @@ folder=$1
 shift
 mkdir -p "$folder" || exit 2
 refused=0
+taken=/
 for photograph in "$@"; do
-    name=$(basename "$photograph")
-    zip=$folder/${name%.*}.zip
+    name=$(basename -- "$photograph")
+    name=${name%.*}
+    unique=$name
+    number=1
+    while case $taken in *"/$unique/"*) true ;; *) false ;; esac; do
+        number=$((number + 1))
+        unique=$name-$number
+    done
+    taken=$taken$unique/
+    zip=$folder/$unique.zip
+    # Between quotes curl wants a backslash before these.
+    quoted=$(printf '%s' "$photograph" | sed 's/[\\"]/\\&/g')
     # --retry heeds Retry-After, which a busy service sends with 429 and 503.
     if ! status=$(curl --silent --show-error --retry 3 --max-time 120 --output "$zip.part" --write-out '%{http_code}' \
             ${KEY:+--header "Authorization: Bearer $KEY"} --header 'Accept: application/zip' \
-            --form "image=@\"$photograph\"" --form "count=${COUNT:-8}" "${ADDRESS:-http://127.0.0.1:8000}/v1/variants"); then
+            --form "image=@\"$quoted\"" --form "count=${COUNT:-8}" "${ADDRESS:-http://127.0.0.1:8000}/v1/variants"); then
+        echo "$photograph: there is no answer" >&2
         refused=1
     elif [ "$status" = 200 ]; then
-        mv "$zip.part" "$zip" && echo "$zip"
+        mv "$zip.part" "$zip" && echo "$zip" || refused=1
     else
         # The answer says in its "detail" what is wrong with the photograph.
         echo "$photograph: $status $(sed -n 's/.*"detail": *"\([^"]*\)".*/\1/p' "$zip.part")" >&2

@@ -6,7 +6,8 @@
         made.variants[0].save(Path("look-alike.jpg"))
 
 `AsyncClient` has the same methods, to be awaited. What the service refuses is raised as `Refused`, with its own words.
-Needs httpx and pydantic. As a program it writes look-alikes of a photograph into a folder:
+Needs httpx and pydantic. As a program it writes look-alikes of a photograph into a folder. Where the service wants a
+key, the variable KEY has it (not LOOKALIKE_KEY: beside that the service and its commands would refuse to start):
 
     python examples/look_alikes.py face.jpg look-alikes --count 4
 """
@@ -23,7 +24,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 import httpx
-from pydantic import Base64Bytes, BaseModel, ConfigDict
+from pydantic import Base64Bytes, BaseModel, ConfigDict, ValidationError
 
 TRIES = 3
 """How often a request is made that the service is too busy for; it says itself how long to wait."""
@@ -248,7 +249,7 @@ class AsyncClient:
 
 
 def main() -> int:
-    """Write look-alikes of a photograph into a folder."""
+    """Write look-alikes of a photograph into a folder; returns the exit status: 0 done, 1 it cannot be done."""
     parser = argparse.ArgumentParser(description="Write look-alikes of a photograph into a folder.")
     parser.add_argument("photograph", type=Path)
     parser.add_argument("folder", type=Path)
@@ -256,17 +257,23 @@ def main() -> int:
     parser.add_argument("--seed", type=int)
     parser.add_argument("--address", default="http://127.0.0.1:8000")
     args = parser.parse_args()
-    args.folder.mkdir(parents=True, exist_ok=True)
     try:
-        with Client(args.address, os.environ.get("LOOKALIKE_KEY", "")) as client:
+        args.folder.mkdir(parents=True, exist_ok=True)
+        with Client(args.address, os.environ.get("KEY", "")) as client:
             made = client.variants(args.photograph, args.count, seed=args.seed)
-    except (Refused, httpx.TransportError, OSError) as error:
+        for variant in made.variants:
+            path = args.folder / f"{args.photograph.stem}-{variant.index:02}{SUFFIX[variant.media_type]}"
+            variant.save(path)
+            print(f"{path} {variant.similarity:.3f}{' in band' if variant.in_band else ''}")
+    except (Refused, httpx.TransportError, httpx.InvalidURL) as error:
         print(f"{args.photograph}: {error}", file=sys.stderr)
         return 1
-    for variant in made.variants:
-        path = args.folder / f"{args.photograph.stem}-{variant.index:02}{SUFFIX[variant.media_type]}"
-        variant.save(path)
-        print(f"{path} {variant.similarity:.3f}{' in band' if variant.in_band else ''}")
+    except OSError as error:
+        print(f"{error.filename}: {error.strerror}" if error.filename else error, file=sys.stderr)
+        return 1
+    except ValidationError:
+        print(f"{args.address}: this is no answer of the service", file=sys.stderr)
+        return 1
     return 0
 
 

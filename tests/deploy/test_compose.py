@@ -50,6 +50,8 @@ def test_containers_are_hardened_and_met_from_this_machine_only(compose: dict[st
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+    # On a machine of 256 cores: two threads each, and those of Python and of the runtime beside them.
+    assert service["pids_limit"] > 2 * 256 + 128
 
 
 @pytest.mark.parametrize(("name", "target"), [("lookalike-cpu", "cpu"), ("lookalike-gpu", "cuda")])
@@ -59,6 +61,8 @@ def test_the_service_is_built_and_set_as_it_can_be(
     service = compose["services"][name]
     assert service["build"]["target"] == target
     assert re.search(rf"^FROM \S+ AS {target}$", (root / "Dockerfile").read_text(), re.MULTILINE)
+    # What is asked for is not passed over in silence.
+    assert {"LOOKALIKE_KEYS", "LOOKALIKE_RATE_LIMIT"} <= set(service["environment"])
     defaults = {key: re.sub(r"\$\{\w+:-(.*)\}", r"\1", value) for key, value in service["environment"].items()}
     settings = settings_from(defaults)
     assert float(service["stop_grace_period"].removesuffix("s")) > settings.drain_seconds + settings.deadline + 5

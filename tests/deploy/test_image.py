@@ -6,6 +6,7 @@ import io
 import json
 import re
 import shlex
+import socket
 import subprocess
 import sys
 import threading
@@ -112,7 +113,7 @@ def test_requirements_are_those_of_the_project(root: Path) -> None:
 
 
 @contextmanager
-def answering(status: int) -> Iterator[int]:
+def answering(status: int, host: str = "127.0.0.1") -> Iterator[int]:
     """A server that gives every request this status; gives its port."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -123,7 +124,10 @@ def answering(status: int) -> Iterator[int]:
         def log_message(self, *args: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    class Listening(ThreadingHTTPServer):
+        address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+
+    with Listening((host, 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         yield server.server_port
@@ -138,12 +142,22 @@ def test_health_check_tells_by_the_answer(root: Path, status: int, healthy: bool
         until(lambda: (checked(root, port) == 0) is healthy, "it was told so")
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "127.0.0.2", "::1"])
+def test_health_check_asks_where_the_service_listens(root: Path, host: str) -> None:
+    try:
+        with answering(200, host) as port:
+            until(lambda: checked(root, port, LOOKALIKE_HOST=host) == 0, "it was told so")
+    except OSError as error:
+        pytest.skip(f"there is no address {host} on this machine ({error.strerror})")
+
+
 def test_health_check_fails_where_nobody_answers(root: Path) -> None:
     port = Port()  # kept from others, who could answer
     assert checked(root, port.number) == 1
     port.release()
 
 
-def checked(root: Path, port: int) -> int:
+def checked(root: Path, port: int, **environment: str) -> int:
     command = [sys.executable, root / "deploy" / "healthcheck.py"]
-    return subprocess.run(command, env={"LOOKALIKE_PORT": str(port)}, capture_output=True, check=False).returncode
+    environment["LOOKALIKE_PORT"] = str(port)
+    return subprocess.run(command, env=environment, capture_output=True, check=False).returncode

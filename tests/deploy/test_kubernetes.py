@@ -14,6 +14,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from app.http.middleware import PROBES
 from app.main import create_app
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
@@ -150,7 +151,7 @@ def test_the_environment_makes_settings(
     (tmp_path / "keys").write_text(f"somebody:{'0' * 64}\n")
     environment["LOOKALIKE_KEYS_FILE"] = str(tmp_path / "keys")
     settings = settings_from(environment)
-    assert settings.threads == int(container["resources"]["limits"]["cpu"])
+    assert settings.threads == settings.image_threads == int(container["resources"]["limits"]["cpu"])
     # SIGTERM: readiness turns false, proxies notice, what is in flight gets its deadline.
     probe = container["readinessProbe"]
     assert settings.drain_seconds > probe["periodSeconds"] * probe["failureThreshold"] + probe["timeoutSeconds"]
@@ -167,6 +168,7 @@ def test_probes_ask_for_what_there_is(render: Callable[[str], list[Resource]], f
         request = container[name]["httpGet"]
         assert request["path"] in paths
         assert request["path"].endswith(ending)
+        assert request["path"] in PROBES, "it would be logged every other second"
         assert request["port"] in ports
     assert 8000 in ports
 

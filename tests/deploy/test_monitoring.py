@@ -15,7 +15,9 @@ import httpx
 import pytest
 import yaml
 from fastapi import FastAPI
+from fastapi.testclient import TestClient
 
+from app.keys import make_key
 from app.main import create_app
 from app.runtime.manifest import parse_manifest
 from app.settings import Settings
@@ -151,6 +153,22 @@ def test_alerts_fire_when_they_should_and_only_then(root: Path, program: Callabl
         assert tested.count(f"alertname: {name}") >= 2, f"{name} is not shown both to fire and to be silent"
 
 
+def test_what_is_refused_before_its_address_is_looked_at_is_counted_as_the_alerts_know(
+    root: Path, new_client: Callable[..., TestClient], photo: bytes
+) -> None:
+    client = new_client(keys=(make_key("somebody")[1],), max_requests=1)
+    with client.app.state.readiness.request():
+        assert client.post("/v1/variants", content=photo).status_code == 503
+    assert client.post("/v1/variants", content=photo).status_code == 401
+    shown = client.get("/metrics").text
+    for status in (401, 503):
+        assert f'lookalike_http_requests_total{{method="POST",route="none",status="{status}"}} 1.0' in shown
+    watching = [name for name, expression in alerts(root).items() if 'route="none", method="POST"' in expression]
+    assert watching == ["LookalikeFailing", "LookalikeRefusing"]
+    refused = next(panel for panel in panels(root) if panel["title"] == "Refused")["targets"][0]["expr"]
+    assert refused.count('route="none", method="POST"') == 2
+
+
 def test_every_panel_has_data(root: Path, prometheus: Prometheus) -> None:
     for panel in panels(root):
         for target in panel["targets"]:
@@ -241,6 +259,11 @@ def test_panels_tile_the_dashboard(root: Path) -> None:
 
 def test_panels_use_the_variables(root: Path) -> None:
     assert {variable["name"] for variable in dashboard(root)["templating"]["list"]} == {"datasource", "instance"}
+    expressions = [target["expr"] for panel in panels(root) for target in panel["targets"]]
+    asked = [expression for expression in expressions if "/v[12]/" in expression]
+    assert asked
+    for expression in asked:  # a probe every other second would make any latency a short one
+        assert expression.count('route!~"/v2/health/.+"') == expression.count('route=~"/v[12]/.+"')
     for panel in panels(root):
         assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
         references = [target["refId"] for target in panel["targets"]]

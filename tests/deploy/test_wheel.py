@@ -46,6 +46,12 @@ def test_it_has_all_that_is_served_and_nothing_else(root: Path, wheel: Path) -> 
     assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == {"app", "model_export"}
 
 
+def test_it_has_what_training_reads(root: Path, wheel: Path) -> None:
+    rooms = [path for path in (root / "model_export").rglob("*.*") if path.suffix in (".csv", ".json", ".toml")]
+    assert {path.relative_to(root).as_posix() for path in rooms} <= set(zipfile.ZipFile(wheel).namelist())
+    assert (root / "model_export" / "recipes" / "from_nothing.json") in rooms
+
+
 def test_installed_elsewhere_it_serves(wheel: Path, tmp_path: Path) -> None:
     """In an environment of its own; what it needs is lent by this one, so that nothing is downloaded."""
     venv.create(tmp_path / "service", with_pip=False)

@@ -193,10 +193,11 @@ class Reader:
         """Have Home Assistant do what its configuration says, with an enrolled photograph and a snapshot at hand."""
         if self.home is None:
             config = self.folder / "config"
-            for name, photograph in (("faces/alice.jpg", "face.jpg"), ("www/front_door.jpg", "other.jpg")):
-                (config / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(self.folder / photograph, config / name)
-            self.home = HomeAssistant(config)
+            media = self.folder / "media"
+            for path, photograph in ((config / "faces/alice.jpg", "face.jpg"), (media / "front_door.jpg", "other.jpg")):
+                path.parent.mkdir(parents=True)
+                shutil.copy(self.folder / photograph, path)
+            self.home = HomeAssistant(config, media)
         self.home.load(text)
 
     def _file(self, text: str, suffix: str) -> str:

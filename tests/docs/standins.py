@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import threading
 import uuid
@@ -109,11 +110,18 @@ class HomeAssistant:
     """Does at once what `configuration.yaml` tells Home Assistant to do now and then.
 
     Args:
-        config: what stands for its folder /config.
+        config, media: what stands for its folders /config and /media.
+
+    Attributes:
+        states: what its sensors show, by their names.
+        commands: its shell commands, by their names.
+        sensors: those that run a command, by their names.
     """
 
-    def __init__(self, config: Path) -> None:
-        self._config = config
+    def __init__(self, config: Path, media: Path) -> None:
+        self._config, self._media = config, media
+        self.commands: dict[str, str] = {}
+        self.sensors: dict[str, dict[str, Any]] = {}
         self._templates = Environment(undefined=StrictUndefined, autoescape=False)
         self.states: dict[str, str] = {}
 
@@ -125,6 +133,7 @@ class HomeAssistant:
         """
         content = yaml.safe_load(text)
         commands = content.get("shell_command", {})
+        self.commands |= commands
         for command in commands.values():
             self._run(command)
         for kind in ("sensor", "binary_sensor"):
@@ -134,14 +143,27 @@ class HomeAssistant:
                 assert answer.status_code == 200, sensor["resource"]
                 self._show(sensor, answer.text)
         for entry in content.get("command_line", []):
-            self._show(entry["sensor"], self._run(entry["sensor"]["command"]))
+            self.sensors[entry["sensor"]["name"]] = entry["sensor"]
+            self.update(entry["sensor"]["name"])
         for automation in content.get("automation", []):
             assert automation["triggers"]
-            assert automation["actions"]
+            for action in automation["actions"]:
+                if action["action"] == "camera.snapshot":  # which may write there, or for all to see into /config/www
+                    assert action["data"]["filename"].startswith("/media/")
+                kind, _, name = action["action"].partition(".")
+                assert kind != "shell_command" or name in self.commands
+
+    def update(self, name: str) -> None:
+        """Have a sensor run its command."""
+        self._show(self.sensors[name], self._run(self.sensors[name]["command"]))
+
+    def run(self, command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command as Home Assistant does, in its folders."""
+        here = re.sub("/(config|media)/", lambda folder: f"{getattr(self, '_' + folder[1])}/", command)
+        return subprocess.run(here, shell=True, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
     def _run(self, command: str) -> str:
-        here = command.replace("/config/", f"{self._config}/")
-        done = subprocess.run(here, shell=True, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        done = self.run(command)
         assert done.returncode == 0, f"{command}\n{done.stderr}"
         return done.stdout
 

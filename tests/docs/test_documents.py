@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
+import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,8 +17,9 @@ import pytest
 from markdown_it import MarkdownIt
 from PIL import Image
 
+from app.batch.webhooks import sign
 from app.runtime.manifest import parse_manifest
-from app.settings import Settings
+from app.settings import Settings, signing_key
 from tests.docs.documents import (
     DATA,
     DOCUMENTS,
@@ -29,6 +34,7 @@ from tests.docs.documents import (
     check_data,
 )
 from tests.docs.services import ROOT
+from tests.ports import Port
 
 BLOCKS = [block for document in DOCUMENTS for block in blocks(document)]
 RUN = [block for block in BLOCKS if block.runs]
@@ -43,7 +49,7 @@ LEFT_BEHIND = {
     "docs/quality.md": ["answer.json"],
     "docs/frigate.md": ["snapshot.jpg", "opinion.json"],
     "docs/compreface.md": ["example.json", "decoys/face/0003.jpg"],
-    "docs/home-assistant.md": ["config/www/look-alikes.jpg", "config/www/verdict.json"],
+    "docs/home-assistant.md": ["media/look-alikes.jpg", "config/verdict.json"],
     "docs/retrain.md": ["exported/manifest.json", "evaluation/evaluation.json", "model.json"],
 }
 """Files that a reader has in the end."""
@@ -67,12 +73,22 @@ def beside_compreface(reader: Reader) -> None:
 
 
 def beside_home_assistant(reader: Reader) -> None:
-    """Its sensors show what the service says."""
+    """Its sensors show what the service says, and nothing where it says nothing; faces are not for all to see."""
     assert reader.home
     states = reader.home.states
     assert states["Look-alike service"] == "True"
     assert states["Look-alike model"] == parse_manifest(Settings().models).version
     assert float(states["Front door similarity"]) > 0.9, "it is the same photograph, smaller"
+    assert not (reader.folder / "config" / "www").exists()
+    verdict = reader.folder / "config" / "verdict.json"
+    verdict.write_text('{"title": "A key is needed"}')
+    reader.home.update("Front door similarity")
+    assert states["Front door similarity"] == "A key is needed"
+    port = Port()  # nobody listens there
+    compare = reader.home.commands["compare_front_door"]
+    assert reader.home.run(re.sub(r"127\.0\.0\.1:\d+", f"127.0.0.1:{port.number}", compare)).returncode
+    port.release()
+    assert not verdict.exists()
 
 
 IN_THE_END = {
@@ -153,6 +169,45 @@ def test_the_answer_in_the_readme_is_what_comes_back(client: httpx.Client, photo
     assert shown["source"]["box"] == pytest.approx(answer["source"]["box"], abs=1)
     assert shown["variants"][0]["similarity"] == pytest.approx(answer["variants"][0]["similarity"], abs=0.006)
     assert shown["variants"][0]["width"] == answer["variants"][0]["width"]
+
+
+def test_the_receiver_in_the_guide_tells_our_webhooks_from_others() -> None:
+    (code,) = (block.text for block in BLOCKS if "def is_ours(" in block.text)
+    found: dict[str, Any] = {}
+    exec(code, found)
+    secret, now, body = "whsec_" + base64.b64encode(bytes(24)).decode(), int(time.time()), b'{"type": "job.done"}'
+
+    def received(sent: int = now, body: bytes = body, **changed: str) -> bool:
+        headers = {
+            "webhook-id": "a1",
+            "webhook-timestamp": str(sent),
+            "webhook-signature": sign(signing_key(secret), "a1", sent, b'{"type": "job.done"}'),
+        }
+        changes = {f"webhook-{name}": value for name, value in changed.items()}
+        return bool(found["is_ours"](secret, headers | changes, body))
+
+    assert received()
+    assert not received(now - 3600)
+    assert not received(body=b'{"type": "job.failed"}')
+    for name, values in {
+        "id": ["", "b2"],
+        "timestamp": ["", "soon", "9" * 5000],
+        "signature": ["", "v1,", "v1,\u00fc"],
+    }.items():
+        for value in values:
+            assert not received(**{name: value}), (name, value[:9])
+    assert not found["is_ours"](secret, {}, body)
+
+
+def test_a_picture_takes_as_much_as_the_arithmetic_says(client: httpx.Client, photo: bytes) -> None:
+    (told,) = re.findall(r"take about ([\d,]+) bytes", text("docs/scale.md"))
+    assert f"count * {told.replace(',', '_')} " in text("docs/scale.md")
+    headers = {"Accept": "application/zip"}
+    answer = client.post("/v1/variants?count=32&seed=1", files={"image": photo}, headers=headers)
+    archive = zipfile.ZipFile(io.BytesIO(answer.content))
+    pictures = [entry.file_size for entry in archive.infolist() if entry.filename.endswith(".jpg")]
+    line = 450  # of the manifest: the rest of that of a zip says it of all
+    assert int(told.replace(",", "")) == pytest.approx(sum(pictures) / len(pictures) + line, rel=0.1)
 
 
 def links(document: str) -> list[str]:

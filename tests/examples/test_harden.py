@@ -31,6 +31,14 @@ def test_everybody_is_enrolled_once_and_shown_the_rest() -> None:
     assert similarity.scores[0] == pytest.approx(float(vectors[0] @ vectors[1]))
 
 
+def test_a_folder_without_a_face_changes_no_figure() -> None:
+    people, vectors = photographs(12, 0)
+    cohort = photographs(30, 1)[1]
+    apart = [3 * person for person in people]
+    dense, gaps = (harden.rates(harden.compared(who, vectors, cohort)[0], 0.05) for who in (people, apart))
+    assert gaps == dense
+
+
 def test_a_cohort_of_the_kind_parts_bad_photographs() -> None:
     people, vectors = photographs(40, 0)
     before, after = (

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from examples.look_alikes import AsyncClient, Client, Comparison, Refused
+from examples.look_alikes import AsyncClient, Client, Comparison, Refused, main
 from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
@@ -110,6 +110,40 @@ def test_what_is_no_problem_document_is_a_refusal_as_well(script: Script, kind: 
         compare(kind, script.address)
 
 
+@pytest.mark.parametrize(
+    ("folder", "address", "says"),
+    [
+        ("taken", "", "taken: File exists"),
+        ("taken/within", "", "taken/within: Not a directory"),
+        ("full", "", "face-00.jpg: Is a directory"),
+        ("new", "http://host:port", "face.jpg: Invalid port: 'port'"),
+        ("new", "other", "/other: this is no answer of the service"),
+    ],
+)
+def test_the_program_says_in_a_line_what_it_cannot_do(
+    script: Script,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    folder: str,
+    address: str,
+    says: str,
+) -> None:
+    (tmp_path / "face.jpg").write_bytes(b"x")
+    (tmp_path / "taken").write_bytes(b"")
+    (tmp_path / "full" / "face-00.jpg").mkdir(parents=True)
+    variant = {"index": 0, "control": [], "similarity": 0.5, "in_band": True, "media_type": "image/jpeg", "image": ""}
+    made = {"id": "1", "seed": 1, "variants": [variant]}
+    script.answers = [answer(200, [] if address == "other" else made)]
+    asked = address if ":" in address else f"{script.address}/{address}"
+    monkeypatch.setenv("KEY", "secret")
+    monkeypatch.setattr("sys.argv", ["", str(tmp_path / "face.jpg"), str(tmp_path / folder), "--address", asked])
+    assert main() == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(says)
+    assert all(key == "Bearer secret" for _, key in script.asked)
+
+
 def run_script(script: Script, folder: Path, *photographs: Path) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"ADDRESS": script.address, "KEY": "secret"}
     command = [str(ROOT / "examples" / "look-alikes.sh"), str(folder), *map(str, photographs)]
@@ -128,7 +162,31 @@ def test_the_shell_script_tells_what_was_refused_and_goes_on(script: Script, tmp
     assert script.asked[0][1] == "Bearer secret"
 
 
+def test_the_shell_script_writes_a_zip_for_each_photograph(script: Script, tmp_path: Path) -> None:
+    names = ["a/face.jpg", "b/face.jpg", "b/face.png", 'b/"quoted" \\.jpg', "b/at the end\\"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    script.answers = [answer(200, name.encode()) for name in names]
+    done = run_script(script, tmp_path / "zips", *(tmp_path / name for name in names))
+    assert (done.returncode, done.stderr) == (0, "")
+    made = {path.name: path.read_text() for path in (tmp_path / "zips").iterdir()}
+    zips = ["face.zip", "face-2.zip", "face-3.zip", '"quoted" \\.zip', "at the end\\.zip"]
+    assert made == dict(zip(zips, names, strict=True))
+
+
+def test_the_shell_script_takes_names_that_begin_with_a_dash(script: Script, tmp_path: Path) -> None:
+    (tmp_path / "-s.jpg").write_bytes(b"x")
+    script.answers = [answer(200, b"PK")]
+    command = [str(ROOT / "examples" / "look-alikes.sh"), "zips", "-s.jpg"]
+    environment = os.environ | {"ADDRESS": script.address}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=PATIENCE)
+    assert (done.returncode, done.stdout) == (0, "zips/-s.zip\n"), done.stderr
+
+
 def test_the_shell_script_says_how_it_is_called(script: Script, tmp_path: Path) -> None:
     assert run_script(script, tmp_path).returncode == 2
     script.answers = [answer(200, b"PK")]
-    assert run_script(script, tmp_path, tmp_path / "missing.jpg").returncode == 1
+    done = run_script(script, tmp_path, tmp_path / "missing.jpg")
+    assert done.returncode == 1
+    assert "missing.jpg: there is no answer" in done.stderr
