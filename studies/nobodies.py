@@ -24,6 +24,11 @@ DRAWINGS = {
     "500 nobodies, to 0.95": (500, 20),
 }
 """People of an arm, and drawings of each: the first ones, whose controls are weakest."""
+AGAINST = {
+    "500 nobodies, to 0.95": ("1,000 nobodies, to 0.95", "5,000 nobodies, to 0.95", "10,000 nobodies, to 0.95"),
+    "5,000 nobodies, one picture": ("5,000 nobodies, to 0.5", "5,000 nobodies, to 0.95"),
+}
+"""What arms are compared with beside `photographs`."""
 PEOPLE_FIGURES = ("frontal_error", "profile_error")
 
 
@@ -84,7 +89,7 @@ def study(ready: Opened, seeds: Iterable[int]) -> list[dict[str, Any]]:
     figures: dict[str, list[Array]] = {}
     for name, vectors in learned(ready, seeds):
         figures.setdefault(name, []).append(measured(ready.test, vectors, times)[:, -len(PEOPLE_FIGURES) :])
-    return compared({name: np.stack(own) for name, own in figures.items()}, "photographs", {}, PEOPLE_FIGURES)
+    return compared({name: np.stack(own) for name, own in figures.items()}, "photographs", AGAINST, PEOPLE_FIGURES)
 
 
 def main(options: list[str] | None = None) -> int:
