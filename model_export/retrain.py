@@ -10,6 +10,8 @@ import json
 import shutil
 from pathlib import Path
 
+from app.runtime.manifest import fitting_a_header
+
 CARD = Path(__file__).parents[1] / "app" / "models" / "MODEL_CARD.md"
 
 
@@ -43,10 +45,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the commands in turn; returns 0, or the status of the first that failed.
 
     Raises:
-        ValueError: the folder lies among the photographs, or they have too few faces.
+        ValueError: the version cannot be served, the folder lies among the photographs, or they have too few faces.
     """
     from model_export.__main__ import main
 
+    fitting_a_header(arguments.version)
     out: Path = arguments.out
     if out.resolve().is_relative_to(arguments.photographs.resolve()):
         raise ValueError(f"{out} lies among the photographs, and would be searched for some: name a folder elsewhere")

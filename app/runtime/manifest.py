@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from app.errors import ModelsInvalid
 
@@ -84,11 +84,25 @@ class Thresholds(BaseModel):
         return self.fmr_1e_3, self.genuine_median
 
 
+def fitting_a_header(text: str) -> str:
+    """A model's name or version as it is: answers carry both in a header.
+
+    Raises:
+        ValueError: it has line ends, or letters beyond Latin-1.
+    """
+    if not text.isprintable() or not all(character <= "\xff" for character in text):
+        raise ValueError(f"{text!r} must be on one line, in letters of Latin-1")
+    return text
+
+
+HeaderText = Annotated[str, AfterValidator(fitting_a_header)]
+
+
 class Manifest(BaseModel):
     """What `manifest.json` holds."""
 
-    name: str
-    version: str
+    name: HeaderText
+    version: HeaderText
     created: str
 
     frame_size: int = Field(128, ge=32, le=1024)
@@ -108,14 +122,6 @@ class Manifest(BaseModel):
     redrawing: Redrawing = Redrawing()
     metrics: dict[str, Any] = {}
     training: dict[str, Any] = {}
-
-    @field_validator("name", "version")
-    @classmethod
-    def _fits_a_header(cls, text: str) -> str:
-        """Answers carry both in a header, which has no line ends and no letters beyond Latin-1."""
-        if not text.isprintable() or not all(character <= "\xff" for character in text):
-            raise ValueError("must be on one line, in letters of Latin-1")
-        return text
 
     @property
     def picture_sizes(self) -> list[int]:

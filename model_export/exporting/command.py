@@ -15,7 +15,7 @@ import json
 import sys
 from pathlib import Path
 
-from app.runtime.manifest import FILE
+from app.runtime.manifest import FILE, fitting_a_header
 from model_export.exporting.export import add_facts, export
 from model_export.exporting.gate import lost
 from model_export.preparing.dataset import FaceSet
@@ -44,8 +44,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Export and say what was written; returns the exit status, 2 where the model is not let through.
 
     Raises:
-        ValueError: the model that it is to be no worse than has no evaluation.
+        ValueError: the version cannot be served, or the model that it is to be no worse than has no evaluation.
     """
+    fitting_a_header(arguments.version)
     facts = json.loads(arguments.facts.read_text()) if arguments.facts else {}
     if arguments.no_worse_than:
         before = json.loads((arguments.no_worse_than / FILE).read_text())

@@ -57,6 +57,14 @@ def test_every_step_gets_what_the_one_before_it_made(calls: list[list[str]], tmp
     assert Path(card).read_text(encoding="utf-8") == retrain.CARD.read_text(encoding="utf-8")
 
 
+def test_a_version_that_cannot_be_served_is_refused_before_anything_is_made(
+    calls: list[list[str]], tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="letters of Latin-1"):
+        retrain.run(arguments(tmp_path, "--version", "2.0 \N{SNOWMAN}"))
+    assert not calls
+
+
 @pytest.mark.parametrize(("failing", "begun"), [("prepare", 1), ("train", 2), ("export", 3), ("evaluate", 4)])
 def test_nothing_follows_a_step_that_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str, begun: int
