@@ -282,7 +282,13 @@ def test_study_c_reports_every_arm(test: Celebrities, lessons: Lessons, monkeypa
     people = SimpleNamespace(nobodies=lambda: np.zeros((4, 20, 64, 64, 3), np.uint8))
     ready = SimpleNamespace(drawings=people, lessons=lessons, test=test, nets=untrained)
     found = nobodies.study(ready, range(2))
-    assert [row["arm"] for row in found] == ["photographs", *nobodies.DRAWINGS, "real people"]
+    compared_with = {base: [row["arm"] for row in found if row["against"] == base] for base in nobodies.AGAINST}
+    assert [row["arm"] for row in found if row["against"] == "photographs"] == [
+        "photographs",
+        *nobodies.DRAWINGS,
+        "real people",
+    ]
+    assert compared_with == {base: list(arms) for base, arms in nobodies.AGAINST.items()}
     assert set(found[0]) == {"arm", "against", "frontal_error", "profile_error"}
 
 
