@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import json
 from dataclasses import dataclass
-from functools import cache
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -114,14 +114,17 @@ class Drawings:
         names = [models / NETWORKS[name] for name in ("encoder", "decoder_int8", "recognizer")]
         self._kept = Kept(runs / digest(*names))
         self._models = models
-        self._opened: Generator | None = None
 
-    @property
+    # Opened when something is not drawn yet: it takes seconds, and most runs find everything kept.
+    # In int8, as the service draws on a processor that has instructions for it.
+    @cached_property
     def _generator(self) -> Generator:
-        # Opened when something is not drawn yet: it takes seconds, and most runs find everything kept.
-        # In int8, as the service draws on a processor that has instructions for it.
-        self._opened = self._opened or Generator(self._models, "cpu", 1, NETWORKS["decoder_int8"])
-        return self._opened
+        return Generator(self._models, "cpu", 1, NETWORKS["decoder_int8"])
+
+    @cached_property
+    def _decoder(self) -> Network:
+        """Alone, for who does not ask what the recogniser says of a drawing, which takes nearly as long."""
+        return Network(self._models / NETWORKS["decoder_int8"], "cpu", 1)
 
     def lessons(self, prepared: Path, count: int = PHOTOGRAPHS) -> Lessons:
         """Photographs of a prepared folder and their drawings.
@@ -154,11 +157,9 @@ class Drawings:
         identities = np.repeat(random.standard_normal((people, IDENTITY_SIZE)).astype(np.float32), EACH, 0)
         strengths = np.tile(np.arange(EACH) / EACH, people)[:, None].astype(np.float32)
         controls = uniform_controls(np.random.default_rng([0, 24]), people * EACH) * strengths
-        # By the decoder alone: what the recogniser says of them is asked by nobody, and takes nearly as long.
-        decoder = cache(lambda: Network(self._models / NETWORKS["decoder_int8"], "cpu", 1))
 
         def draw(part: slice) -> Bytes:
-            return halved(np.asarray(decoder()(identities[part], controls[part])[0], np.uint8))
+            return halved(np.asarray(self._decoder(identities[part], controls[part])[0], np.uint8))
 
         pictures = self._kept("nobodies", len(identities), draw)
         return pictures.reshape(people, EACH, *pictures.shape[1:])
